@@ -1,0 +1,119 @@
+"""Charges: what was asked for, by whom, and what came of it."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from django_krcard import services
+from django_krcard.admin.actions import Outcome, PageAction, PageActionsMixin
+from django_krcard.admin.display import NOTHING, actor, moment_of, status_badge, stripe_id
+from django_krcard.admin.filters import ModeFilter
+from django_krcard.admin.mandate_actions import outcome_of
+from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin, user_search_fields
+from django_krcard.admin.wording import why
+from django_krcard.formatting import card_label, won
+from django_krcard.models import Charge
+
+
+class SendAgain(PageAction):
+    name = "send"
+    label = gettext_lazy("Send again")
+    permission = "krcard.charge_mandate"
+
+    def is_possible(self, charge: Charge) -> bool:
+        return charge.status in (Charge.Status.READY, Charge.Status.UNKNOWN)
+
+    def effects(self, charge: Charge) -> list[str]:
+        return [
+            _("The terms are asked again. Then the same request is sent under the same key: it can charge only once."),
+            _("A day after the first try the key has run out, and nothing is sent."),
+        ]
+
+    def perform(self, charge: Charge, *, by: str, reason: str) -> Outcome:
+        again = services.charge(charge.mandate, charge.amount, reference=charge.reference, by=by, reason=reason)
+        return outcome_of(again)
+
+
+@admin.register(Charge)
+class ChargeAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
+    page_actions = [SendAgain()]
+
+    list_display = [
+        "reference",
+        "mandate",
+        "customer",
+        "won",
+        "result",
+        moment_of("created_at", gettext_lazy("created")),
+    ]
+    list_filter = ["status", ModeFilter.through("mandate__customer")]
+    list_select_related = ["mandate__customer__user"]
+    ordering = ["-pk"]
+    date_hierarchy = "created_at"
+    search_help_text = gettext_lazy("Reference, public id, id at Stripe, reference of the mandate, user")
+
+    fieldsets = [
+        (None, {"fields": ["mandate", "consent", "card", "won", status_badge, "why", "refunded"]}),
+        (
+            gettext_lazy("Request"),
+            {"fields": ["reference", "description", "by", "reason", "attempt", "idempotency_key", "public_id"]},
+        ),
+        (
+            gettext_lazy("At Stripe"),
+            {
+                "fields": [
+                    "payment_intent",
+                    moment_of("created_at", gettext_lazy("created")),
+                    moment_of("due_at", gettext_lazy("due at")),
+                    moment_of("first_sent_at", gettext_lazy("first sent at")),
+                    moment_of("last_sent_at", gettext_lazy("last sent at")),
+                ]
+            },
+        ),
+    ]
+    readonly_fields = [field for _title, options in fieldsets for field in options["fields"]]
+
+    def get_search_fields(self, request) -> list[str]:
+        return [
+            "reference",
+            "public_id",
+            "=stripe_id",
+            "mandate__reference",
+            *user_search_fields("mandate__customer__user"),
+        ]
+
+    @admin.display(description=gettext_lazy("customer"))
+    def customer(self, charge: Charge) -> str:
+        return str(charge.mandate.customer)
+
+    @admin.display(description=gettext_lazy("card"))
+    def card(self, charge: Charge) -> str:
+        return card_label(charge.payment_method) or NOTHING
+
+    @admin.display(description=gettext_lazy("amount"), ordering="amount")
+    def won(self, charge: Charge) -> str:
+        return won(charge.amount)
+
+    @admin.display(description=gettext_lazy("result"), ordering="status")
+    def result(self, charge: Charge) -> str:
+        return format_html("{}<br>{}", status_badge(charge), why(charge)[1])
+
+    @admin.display(description=gettext_lazy("refunded"))
+    def refunded(self, charge: Charge) -> str:
+        return won(charge.refunded_amount)
+
+    @admin.display(description=gettext_lazy("why"))
+    def why(self, charge: Charge) -> str:
+        code, sentence = why(charge)
+        return format_html("{} <code>{}</code>", sentence, code) if code else NOTHING
+
+    @admin.display(description=gettext_lazy("requested by"))
+    def by(self, charge: Charge) -> str:
+        return actor(charge.requested_by)
+
+    @admin.display(description=gettext_lazy("payment intent"))
+    def payment_intent(self, charge: Charge) -> str:
+        return stripe_id(charge.stripe_id, livemode=charge.mandate.customer.livemode)

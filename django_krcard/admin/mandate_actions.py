@@ -1,0 +1,182 @@
+"""What staff may do to a mandate. Every act has an actor and, where it is a decision, a reason."""
+
+from __future__ import annotations
+
+import uuid
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.widgets import AdminIntegerFieldWidget
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from django_krcard import services
+from django_krcard.admin.actions import Outcome, PageAction, ReasonForm
+from django_krcard.admin.mandate_page import head_of
+from django_krcard.admin.wording import why
+from django_krcard.exceptions import ChargeRefused, ReferenceConflict
+from django_krcard.formatting import card_label, won
+from django_krcard.models import Charge, Mandate
+from django_krcard.rules import MAX_AMOUNT, MIN_AMOUNT, AmountKind, Rule
+from django_krcard.services.mandates import sync_with_stripe
+
+
+class ChargeForm(ReasonForm):
+    #: Made when the page is shown: however often it is sent, it is one charge.
+    reference = forms.RegexField(r"^admin-[0-9a-f]{32}\Z", widget=forms.HiddenInput)
+    amount = forms.IntegerField(
+        label=gettext_lazy("Amount (won)"),
+        min_value=MIN_AMOUNT,
+        max_value=MAX_AMOUNT,
+        widget=AdminIntegerFieldWidget(attrs={"class": "krcard-won"}),
+    )
+
+    field_order = ["reference", "amount", "reason"]
+
+
+class MandateAction(PageAction):
+    def context(self, mandate: Mandate) -> dict:
+        return head_of(mandate)
+
+
+class ChargeMandate(MandateAction):
+    name = "charge"
+    label = gettext_lazy("Charge")
+    permission = "krcard.charge_mandate"
+    form_class = ChargeForm
+
+    def is_possible(self, mandate: Mandate) -> bool:
+        return mandate.status == Mandate.Status.ACTIVE
+
+    def effects(self, mandate: Mandate) -> list[str]:
+        label = card_label(mandate.payment_method)
+        return [
+            _("The amount is taken from %(card)s now, while the customer is away.") % {"card": label},
+            _("If the agreed terms do not cover it, it is refused and Stripe is not asked."),
+            _("Sending this page twice charges once."),
+        ]
+
+    def initial(self, mandate: Mandate) -> dict:
+        rule = Rule.from_dict(mandate.consent.rule)
+        amount = rule.amount if rule.amount_kind == AmountKind.FIXED else None
+        return {"reference": f"admin-{uuid.uuid4().hex}", "amount": amount}
+
+    def perform(self, mandate: Mandate, *, by: str, amount: int, reference: str, reason: str) -> Outcome:
+        try:
+            charge = services.charge(mandate, amount, reference=reference, by=by, reason=reason)
+        except ChargeRefused as refusal:
+            return Outcome(_("Not charged. %(why)s") % {"why": refusal.message}, messages.ERROR)
+        except ReferenceConflict:
+            text = _("This page was already used to charge another amount. Nothing was sent now. Open it again.")
+            return Outcome(text, messages.ERROR)
+        return outcome_of(charge)
+
+
+def outcome_of(charge: Charge) -> Outcome:
+    names = {"amount": won(charge.amount), "card": card_label(charge.payment_method)}
+    Status = Charge.Status
+    if charge.status == Status.SUCCEEDED:
+        return Outcome(_("%(amount)s charged to %(card)s.") % names)
+    if charge.status in (Status.DECLINED, Status.CANCELLED):
+        code, sentence = why(charge)
+        text = _("Declined, no money moved: %(amount)s, %(card)s. %(sentence)s (%(code)s)")
+        return Outcome(text % {**names, "sentence": sentence, "code": code}, messages.ERROR)
+    if charge.status == Status.ACTION_REQUIRED:
+        text = _("Not charged: the issuer wants the customer to be present for %(amount)s.")
+        return Outcome(text % names, messages.WARNING)
+    if charge.status == Status.PROCESSING:
+        return Outcome(_("%(amount)s is being processed. The result will be shown here.") % names, messages.INFO)
+    if charge.status == Status.READY:
+        text = _("Stripe did not take it: %(amount)s was not charged yet. Send the charge below again in a minute.")
+        return Outcome(text % names, messages.WARNING)
+    text = _("Nobody knows yet whether %(amount)s was charged. Do not charge anew: send the charge below again.")
+    return Outcome(text % names, messages.WARNING)
+
+
+class EndMandate(MandateAction):
+    name = "end"
+    label = gettext_lazy("End agreement")
+    permission = "krcard.cancel_mandate"
+    is_destructive = True
+
+    def is_possible(self, mandate: Mandate) -> bool:
+        return not mandate.has_ended
+
+    def effects(self, mandate: Mandate) -> list[str]:
+        found = [_("From now on nothing can be charged under this agreement. This cannot be undone.")]
+        if mandate.payment_method and not mandate.payment_method.detached_at:
+            text = _("%(card)s is removed at Stripe, unless another living agreement uses it.")
+            found.append(text % {"card": card_label(mandate.payment_method)})
+        return [
+            *found,
+            _("What was charged stays charged. Nothing is paid back."),
+            _("The records stay: text, consent, timeline and charges."),
+        ]
+
+    def perform(self, mandate: Mandate, *, by: str, reason: str) -> Outcome:
+        services.revoke(mandate, by=by, reason=reason)
+        return Outcome(_("The agreement has ended. Nothing can be charged any more."))
+
+
+class HoldMandate(MandateAction):
+    name = "hold"
+    label = gettext_lazy("Put on hold")
+    permission = "krcard.cancel_mandate"
+
+    def is_possible(self, mandate: Mandate) -> bool:
+        return mandate.status == Mandate.Status.ACTIVE
+
+    def effects(self, mandate: Mandate) -> list[str]:
+        return [
+            _("Every charge is refused until someone resumes the agreement."),
+            _("The card stays saved. The customer is not told."),
+        ]
+
+    def perform(self, mandate: Mandate, *, by: str, reason: str) -> Outcome:
+        services.hold(mandate, by=by, reason=reason)
+        return Outcome(_("The agreement is on hold. Charges are refused until it is resumed."))
+
+
+class ResumeMandate(MandateAction):
+    name = "resume"
+    label = gettext_lazy("Resume")
+    permission = "krcard.cancel_mandate"
+
+    def is_possible(self, mandate: Mandate) -> bool:
+        return mandate.status == Mandate.Status.ON_HOLD
+
+    def effects(self, mandate: Mandate) -> list[str]:
+        return [_("What the agreed terms cover can be charged again, at once.")]
+
+    def perform(self, mandate: Mandate, *, by: str, reason: str) -> Outcome:
+        services.resume(mandate, by=by, reason=reason)
+        return Outcome(_("The agreement is active again."))
+
+
+class CompareWithStripe(MandateAction):
+    name = "compare"
+    label = gettext_lazy("Compare with Stripe")
+    # What Stripe says may end the mandate.
+    permission = "krcard.cancel_mandate"
+    form_class = forms.Form
+
+    def is_possible(self, mandate: Mandate) -> bool:
+        return bool(mandate.payment_method_id or mandate.stripe_id)
+
+    def effects(self, mandate: Mandate) -> list[str]:
+        return [
+            _("Stripe is asked whether the card is still saved and its mandate still valid."),
+            _("If it says no, that is written down here, and nothing can be charged any more."),
+        ]
+
+    def perform(self, mandate: Mandate, *, by: str) -> Outcome:
+        before = _state(mandate)
+        after = _state(sync_with_stripe(mandate))
+        if after == before:
+            return Outcome(_("Stripe says the same: nothing has changed."))
+        return Outcome(_("Stripe says otherwise: this page now shows what it says."), messages.WARNING)
+
+
+def _state(mandate: Mandate) -> tuple:
+    card = mandate.payment_method
+    return mandate.status, card and card.detached_at

@@ -1,0 +1,138 @@
+"""Everything a reviewer needs to answer "may I charge this customer, and why (not)?" on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+from django.utils import timezone
+
+from django_krcard import services
+from django_krcard.admin.display import actor, as_json, badge, mode_badges, moment, status_badge, stripe_id
+from django_krcard.admin.wording import TIMELINE, sentence_for, why
+from django_krcard.conf import conf
+from django_krcard.formatting import won
+from django_krcard.models import CardSetup, Charge, Consent, Mandate, TimelineEntry
+from django_krcard.rules import ENDED, Rule, period_around
+from django_krcard.services.consents import is_intact
+
+#: What one page shows of what can grow without end. The lists have the rest.
+NEWEST = 100
+
+
+def head_of(mandate: Mandate) -> dict[str, Any]:
+    """Which mandate this is and whether it may be charged: for its page and every page that asks about it."""
+    rule = Rule.from_dict(mandate.consent.rule)
+    # First, because it reads the mandate anew: verdict and page speak of the same moment.
+    verdict = services.can_charge(mandate, rule.amount)
+    return {
+        "mandate": mandate,
+        "rule": rule,
+        "verdict": verdict,
+        "next_on": _next_on(mandate, rule) if verdict.code.startswith("period_") else None,
+        "status": status_badge(mandate),
+        "modes": mode_badges(mandate.customer),
+    }
+
+
+def page_of(mandate: Mandate) -> dict[str, Any]:
+    """The context of a mandate's page."""
+    head = head_of(mandate)
+    customer, card = mandate.customer, mandate.payment_method
+    return {
+        **head,
+        "created": moment(mandate.created_at),
+        "consented": moment(mandate.consent.given_at),
+        "activated": moment(mandate.activated_at),
+        "ended": moment(mandate.ended_at),
+        "ended_by": actor(mandate.ended_by),
+        "card_removed": moment(card.detached_at) if card and card.detached_at else "",
+        "stripe_customer": stripe_id(customer.stripe_id, livemode=customer.livemode),
+        "stripe_card": stripe_id(card.stripe_id if card else None, livemode=customer.livemode),
+        "stripe_mandate": stripe_id(mandate.stripe_id, livemode=customer.livemode),
+        "korean_cards_missing": _korean_cards_missing(mandate),
+        "charges": [charge_row(charge) for charge in _newest(mandate.charges)],
+        "timeline": [timeline_row(entry) for entry in _newest(mandate.timeline)],
+        "setups": [_setup_row(setup) for setup in _newest(mandate.setups)],
+        "newest": NEWEST,
+        **evidence_of(mandate.consent),
+    }
+
+
+def evidence_of(consent: Consent) -> dict[str, Any]:
+    """What proves the agreement, and whether the proof still holds."""
+    text = consent.terms.texts.filter(language=consent.language).first()
+    labels = {item["key"]: item["label"] for item in text.items} if text else {}
+    return {
+        "consent": consent,
+        "intact": is_intact(consent),
+        "given": moment(consent.given_at),
+        "ticked": [(key, labels.get(key, "")) for key in consent.ticked],
+    }
+
+
+def charge_row(charge: Charge) -> dict[str, Any]:
+    code, sentence = why(charge)
+    return {
+        "charge": charge,
+        "at": moment(charge.created_at),
+        "status": status_badge(charge),
+        "code": code,
+        "sentence": sentence,
+        "by": actor(charge.requested_by),
+        "stripe": stripe_id(charge.stripe_id, livemode=charge.mandate.customer.livemode),
+    }
+
+
+def timeline_row(entry: TimelineEntry) -> dict[str, Any]:
+    tone, words = TIMELINE.get(entry.kind, ("wait", entry.kind))
+    details = {name: value for name, value in entry.data.items() if name != "reason" and value not in ("", None)}
+    return {
+        "at": moment(entry.at),
+        "badge": badge(tone, words),
+        "actor": actor(entry.actor),
+        "note": " · ".join(_note(entry.data)),
+        "reason": entry.data.get("reason", ""),
+        "details": as_json({"kind": entry.kind, **details}),
+    }
+
+
+def _note(data: dict[str, Any]) -> Iterator[str]:
+    """What a reader looks for first: how much, under which reference, why not."""
+    if type(data.get("amount")) is int:
+        yield won(data["amount"])
+    if data.get("reference"):
+        yield data["reference"]
+    if sentence := sentence_for(data.get("decline_code"), data.get("code")):
+        yield sentence
+
+
+def _setup_row(setup: CardSetup) -> dict[str, Any]:
+    livemode = setup.mandate.customer.livemode
+    return {
+        "setup": setup,
+        "at": moment(setup.created_at),
+        "status": status_badge(setup),
+        "session": stripe_id(setup.checkout_session_id, livemode=livemode),
+        "intent": stripe_id(setup.setup_intent_id, livemode=livemode),
+    }
+
+
+def _newest(rows):
+    return rows.order_by("-pk")[:NEWEST]
+
+
+def _korean_cards_missing(mandate: Mandate) -> str:
+    """When Stripe last left Korean cards out, if it ever did."""
+    entry = mandate.timeline.filter(kind="korean_cards_missing").first()
+    return moment(entry.at) if entry else ""
+
+
+def _next_on(mandate: Mandate, rule: Rule) -> date | None:
+    """The first day of the next period: what was used up is there again."""
+    if mandate.status in ENDED or mandate.activated_at is None:
+        return None
+    began_on = timezone.localdate(mandate.activated_at, conf.TIME_ZONE)
+    period = period_around(timezone.localdate(timezone=conf.TIME_ZONE), anchor=began_on, rule=rule)
+    return period and period[1]

@@ -1,0 +1,86 @@
+"""Mandates: the heart of the admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from django_krcard.admin.actions import PageActionsMixin
+from django_krcard.admin.display import NOTHING, badge_of, moment, moment_of, status_badge
+from django_krcard.admin.filters import BrandFilter, ModeFilter
+from django_krcard.admin.mandate_actions import ChargeMandate, CompareWithStripe, EndMandate, HoldMandate, ResumeMandate
+from django_krcard.admin.mandate_page import page_of
+from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin, user_search_fields
+from django_krcard.formatting import card_label
+from django_krcard.models import Charge, Mandate
+
+
+@admin.register(Mandate)
+class MandateAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
+    page_actions = [ChargeMandate(), HoldMandate(), ResumeMandate(), CompareWithStripe(), EndMandate()]
+
+    list_display = [
+        "reference",
+        status_badge,
+        "card",
+        "customer",
+        "terms",
+        "last_charge",
+        moment_of("created_at", _("created")),
+    ]
+    list_filter = [
+        "status",
+        ("consent__terms", admin.RelatedFieldListFilter),
+        ModeFilter.through("customer"),
+        BrandFilter.through("payment_method"),
+    ]
+    list_select_related = ["customer__user", "consent__terms", "payment_method"]
+    ordering = ["-pk"]
+    date_hierarchy = "created_at"
+    search_help_text = _("Reference, public id, id at Stripe, last four digits of the card, user")
+
+    def get_search_fields(self, request) -> list[str]:
+        return [
+            "reference",
+            "public_id",
+            "stripe_id",
+            "customer__stripe_id",
+            "customer__reference",
+            "payment_method__stripe_id",
+            "payment_method__last4",
+            *user_search_fields("customer__user"),
+        ]
+
+    def get_queryset(self, request) -> QuerySet[Mandate]:
+        newest = Charge.objects.filter(mandate=OuterRef("pk")).order_by("-pk")
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                last_charge_status=Subquery(newest.values("status")[:1]),
+                last_charge_at=Subquery(newest.values("created_at")[:1]),
+            )
+        )
+
+    @admin.display(description=_("card"), ordering="payment_method__brand")
+    def card(self, mandate: Mandate) -> str:
+        return card_label(mandate.payment_method) or NOTHING
+
+    @admin.display(description=_("terms"), ordering="consent__terms")
+    def terms(self, mandate: Mandate) -> str:
+        return str(mandate.consent.terms)
+
+    @admin.display(description=_("last charge"), ordering="last_charge_at")
+    def last_charge(self, mandate: Mandate) -> str:
+        status = mandate.last_charge_status
+        if status is None:
+            return NOTHING
+        badge = badge_of(status, Charge.Status(status).label)
+        return format_html("{} {}", badge, moment(mandate.last_charge_at))
+
+    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
+        if obj:
+            context |= page_of(obj)
+        return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)

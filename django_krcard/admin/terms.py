@@ -1,0 +1,168 @@
+"""Terms: written as drafts, then published, and from then on only read."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AdminTextareaWidget
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import Http404
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from django_krcard.admin.actions import PageActionsMixin
+from django_krcard.admin.display import moment_of, status_badge
+from django_krcard.admin.mixins import KrcardAdmin
+from django_krcard.admin.terms_actions import NewVersion, PublishTerms
+from django_krcard.admin.terms_items import ItemsField, line_of
+from django_krcard.conf import conf
+from django_krcard.formatting import each_period, how_much
+from django_krcard.models import Consent, Mandate, Terms, TermsText
+from django_krcard.rules import ENDED, Frequency
+
+published = moment_of("published_at", gettext_lazy("published"))
+
+
+def is_draft(terms: Terms | None) -> bool:
+    return terms is None or terms.status == Terms.Status.DRAFT
+
+
+class TermsTextForm(forms.ModelForm):
+    items = ItemsField()
+
+    class Meta:
+        model = TermsText
+        fields = ["language", "title", *TermsText.POINTS, "body", "items"]
+        widgets = {name: AdminTextareaWidget(attrs={"rows": 3}) for name in TermsText.POINTS}
+
+
+class TermsTextInline(admin.StackedInline):
+    model = TermsText
+    form = TermsTextForm
+    extra = 0
+    min_num = 1
+    readonly_fields = ["boxes"]
+
+    def get_fields(self, request, obj=None) -> list[str]:
+        last = "items" if self.has_change_permission(request, obj) else "boxes"
+        return ["language", "title", *TermsText.POINTS, "body", last]
+
+    @admin.display(description=gettext_lazy("boxes to tick"))
+    def boxes(self, text: TermsText) -> str:
+        return format_html_join(mark_safe("<br>"), "{}", ((line_of(item),) for item in text.items))
+
+    # ``obj`` is the terms.
+    def has_add_permission(self, request, obj=None) -> bool:
+        return is_draft(obj) and super().has_add_permission(request, obj)
+
+    def has_change_permission(self, request, obj=None) -> bool:
+        return is_draft(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request, obj=None) -> bool:
+        return is_draft(obj) and super().has_delete_permission(request, obj)
+
+
+@admin.register(Terms)
+class TermsAdmin(PageActionsMixin, KrcardAdmin):
+    page_actions = [PublishTerms(), NewVersion()]
+    inlines = [TermsTextInline]
+
+    list_display = ["__str__", status_badge, "rule", published, "consents", "live"]
+    list_filter = ["status", "slug"]
+    search_fields = ["slug", "texts__title"]
+    search_help_text = gettext_lazy("Name in addresses, title")
+
+    fieldsets = [
+        (None, {"fields": ["slug", "version", status_badge, published, "consents", "live"]}),
+        (
+            gettext_lazy("What may be charged"),
+            {
+                "description": gettext_lazy(
+                    "Every charge is held to this, whatever the texts say. They must say the same."
+                ),
+                "fields": [
+                    "frequency",
+                    ("period", "period_count"),
+                    ("amount_kind", "amount"),
+                    ("max_charges_per_period", "max_amount_per_period"),
+                    "notice_days",
+                    "valid_for_days",
+                ],
+            },
+        ),
+    ]
+    readonly_fields = [status_badge, published, "consents", "live"]
+
+    def get_queryset(self, request) -> QuerySet[Terms]:
+        given = Consent.objects.filter(terms=OuterRef("pk"))
+        living = Mandate.objects.filter(consent__terms=OuterRef("pk")).exclude(status__in=ENDED)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(number_of_consents=_count(given, "terms"), number_of_mandates=_count(living, "consent__terms"))
+        )
+
+    @admin.display(description=gettext_lazy("payment"), ordering="amount")
+    def rule(self, terms: Terms) -> str:
+        recurring = terms.frequency == Frequency.RECURRING
+        how_often = each_period(terms.rule) if recurring else terms.get_frequency_display()
+        return f"{how_much(terms.rule)}, {how_often}"
+
+    @admin.display(description=gettext_lazy("consents"), ordering="number_of_consents")
+    def consents(self, terms: Terms) -> int:
+        return getattr(terms, "number_of_consents", 0)
+
+    @admin.display(description=gettext_lazy("living mandates"), ordering="number_of_mandates")
+    def live(self, terms: Terms) -> int:
+        return getattr(terms, "number_of_mandates", 0)
+
+    def has_change_permission(self, request, obj=None) -> bool:
+        return is_draft(obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request, obj=None) -> bool:
+        return is_draft(obj) and super().has_delete_permission(request, obj)
+
+    def get_urls(self):
+        page = path(
+            "<path:object_id>/preview/<str:language>/",
+            self.admin_site.admin_view(self.preview),
+            name="krcard_terms_preview",
+        )
+        return [page, *super().get_urls()]
+
+    def get_tools(self, request, row: Terms) -> list:
+        previews = [
+            (
+                reverse("admin:krcard_terms_preview", args=[row.pk, language], current_app=self.admin_site.name),
+                _("Preview (%(language)s)") % {"language": language},
+            )
+            for language in row.texts.order_by("pk").values_list("language", flat=True)
+        ]
+        return previews + super().get_tools(request, row)
+
+    def preview(self, request, object_id: str, language: str):
+        """The terms in the site's own pages, as wide as a phone."""
+        terms = self.get_object(request, object_id)
+        if not self.has_view_permission(request, terms):
+            raise PermissionDenied
+        text = terms and terms.texts.filter(language=language).first()
+        if text is None:
+            raise Http404
+        context = {
+            "krcard_base_template": conf.BASE_TEMPLATE,
+            "merchant_name": conf.MERCHANT_NAME,
+            "terms": terms,
+            "text": text,
+        }
+        return TemplateResponse(request, "admin/krcard/terms/preview.html", context)
+
+
+def _count(rows: QuerySet, by: str) -> Coalesce:
+    """How many of ``rows``, counted on their own: two joins would multiply each other."""
+    return Coalesce(Subquery(rows.order_by().values(by).annotate(number=Count("pk")).values("number")), 0)

@@ -1,0 +1,269 @@
+"""What customers are asked, what they answered, and the permission that came of it."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from django_krcard.exceptions import RecordIsFinal
+from django_krcard.models.base import AppendOnlyModel, Record
+from django_krcard.rules import ENDED, AmountKind, Frequency, MandateStatus, Period, Rule
+
+
+class Terms(models.Model):
+    """One version of what customers are asked to agree to. Immutable once published."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", _("draft")
+        PUBLISHED = "published", _("published")
+        RETIRED = "retired", _("retired")
+
+    slug = models.SlugField(_("name in addresses"))
+    version = models.PositiveIntegerField(
+        pgettext_lazy("krcard", "version"), default=1, validators=[MinValueValidator(1)]
+    )
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.DRAFT, editable=False)
+    published_at = models.DateTimeField(_("published at"), null=True, blank=True, editable=False)
+
+    frequency = models.CharField(_("frequency"), max_length=16, choices=Frequency)
+    period = models.CharField(_("period"), max_length=8, choices=Period, null=True, blank=True)
+    period_count = models.PositiveSmallIntegerField(
+        _("periods at a time"), default=1, validators=[MinValueValidator(1)], help_text=_("3 with month: quarterly.")
+    )
+    amount_kind = models.CharField(_("amount is"), max_length=8, choices=AmountKind)
+    amount = models.PositiveIntegerField(_("amount (won)"), help_text=_("Of one payment, in whole won."))
+    max_charges_per_period = models.PositiveIntegerField(_("payments per period, at most"), null=True, blank=True)
+    max_amount_per_period = models.PositiveIntegerField(_("won per period, at most"), null=True, blank=True)
+    notice_days = models.PositiveSmallIntegerField(_("days of advance notice"), default=0)
+    valid_for_days = models.PositiveIntegerField(_("valid for days"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("terms")
+        verbose_name_plural = _("terms")
+        ordering = ["slug", "-version"]
+        permissions = [("publish_terms", _("Can publish terms"))]
+        constraints = [
+            models.UniqueConstraint(fields=["slug", "version"], name="krcard_terms_version_once"),
+            models.UniqueConstraint(
+                fields=["slug"], condition=models.Q(status="published"), name="krcard_terms_one_in_force"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slug} v{self.version}"
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(**{name: getattr(self, name) for name in Rule._fields})
+
+    def clean(self) -> None:
+        # An empty field is reported by the field itself.
+        if self.amount is not None and (problems := self.rule.problems()):
+            raise ValidationError(problems)
+
+    def save(self, *args, **kwargs) -> None:
+        self._refuse_change_once_published()
+        super().save(*args, **kwargs)
+
+    def delete(self, *args, **kwargs):
+        if self.status != self.Status.DRAFT:
+            raise RecordIsFinal(f"{self} was published; customers may have agreed to it.")
+        return super().delete(*args, **kwargs)
+
+    def _refuse_change_once_published(self) -> None:
+        stored = type(self)._base_manager.filter(pk=self.pk).first() if self.pk else None
+        if stored is None or stored.status == self.Status.DRAFT:
+            return
+        may_change = {"status"} if self.status == self.Status.RETIRED else set()
+        for field in self._meta.concrete_fields:
+            if field.name not in may_change and getattr(stored, field.attname) != getattr(self, field.attname):
+                raise RecordIsFinal(f"{stored} was published. A change is a new version.")
+
+
+class TermsText(models.Model):
+    """The words of one version in one language. The four points are those of Stripe's guide."""
+
+    terms = models.ForeignKey(Terms, verbose_name=_("terms"), on_delete=models.CASCADE, related_name="texts")
+    language = models.CharField(_("language"), max_length=12, default="ko", help_text=_("ko, en, …"))
+    title = models.CharField(_("title"), max_length=200)
+    permission = models.TextField(
+        _("Permission to charge"),
+        help_text=_("That you may start a payment or a series of payments on the customer's behalf."),
+    )
+    timing = models.TextField(_("Frequency and timing"), help_text=_("How often and when payments will be made."))
+    amount_basis = models.TextField(_("How the amount is determined"), help_text=_("How the amount is determined."))
+    cancellation = models.TextField(_("Cancellation policy"), help_text=_("How and when the customer can cancel."))
+    body = models.TextField(_("further terms"), blank=True)
+    items = models.JSONField(
+        _("boxes to tick"),
+        default=list,
+        help_text=_('A list of {"key": …, "label": …, "required": true or false}. At least one is required.'),
+    )
+
+    #: The guide's points in the order in which they are shown.
+    POINTS = ("permission", "timing", "amount_basis", "cancellation")
+
+    class Meta:
+        verbose_name = _("text of terms")
+        verbose_name_plural = _("texts of terms")
+        constraints = [
+            models.UniqueConstraint(fields=["terms", "language"], name="krcard_terms_text_once_per_language")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.terms} ({self.language})"
+
+    @property
+    def points(self) -> list[tuple[str, str]]:
+        """The four points as (heading, text), headings in the active language."""
+        return [(str(self._meta.get_field(name).verbose_name), getattr(self, name)) for name in self.POINTS]
+
+    @property
+    def required_keys(self) -> set[str]:
+        return {item["key"] for item in self.items if item["required"]}
+
+    def clean(self) -> None:
+        problem = self._problem_with_items()
+        if problem:
+            raise ValidationError({"items": problem})
+
+    def _problem_with_items(self):
+        if not isinstance(self.items, list) or not all(_is_item(item) for item in self.items):
+            return _('Each box is {"key": …, "label": …, "required": true or false}.')
+        keys = [item["key"] for item in self.items]
+        if len(keys) != len(set(keys)):
+            return _("Each box needs a key of its own.")
+        if not self.required_keys:
+            return _("At least one box must be required: without it nobody has agreed to anything.")
+        return None
+
+    def save(self, *args, **kwargs) -> None:
+        self._refuse_change_once_published()
+        super().save(*args, **kwargs)
+
+    def delete(self, *args, **kwargs):
+        self._refuse_change_once_published()
+        return super().delete(*args, **kwargs)
+
+    def _refuse_change_once_published(self) -> None:
+        if Terms._base_manager.filter(pk=self.terms_id).exclude(status=Terms.Status.DRAFT).exists():
+            raise RecordIsFinal(f"{self.terms} was published. A change is a new version.")
+
+
+def _is_item(item) -> bool:
+    return (
+        isinstance(item, dict)
+        and set(item) == {"key", "label", "required"}
+        and isinstance(item["key"], str)
+        and isinstance(item["label"], str)
+        and isinstance(item["required"], bool)
+        and bool(item["key"].strip() and item["label"].strip())
+    )
+
+
+class Consent(AppendOnlyModel, Record):
+    """The proof: who agreed to exactly which text, when and how. Never changed."""
+
+    class Source(models.TextChoices):
+        WEB = "web", _("web page")
+        IMPORT = "import", _("import")
+        PHONE = "phone", _("phone")
+        PAPER = "paper", _("paper")
+
+    customer = models.ForeignKey(
+        "krcard.Customer", verbose_name=_("customer"), on_delete=models.PROTECT, related_name="consents"
+    )
+    terms = models.ForeignKey(Terms, verbose_name=_("terms"), on_delete=models.PROTECT, related_name="consents")
+    language = models.CharField(_("language"), max_length=12)
+    rule = models.JSONField(_("rule in force"), help_text=_("The limits that were agreed, as data."))
+    text = models.TextField(_("text as shown"))
+    text_sha256 = models.CharField(_("SHA-256 of the text"), max_length=64)
+    ticked = models.JSONField(_("boxes ticked"))
+    given_at = models.DateTimeField(_("given at"))
+    ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
+    user_agent = models.TextField(_("user agent"), blank=True)
+    page_url = models.TextField(_("page"), blank=True)
+    source = models.CharField(_("source"), max_length=16, choices=Source, default=Source.WEB)
+    key_id = models.CharField(_("key of the hash"), max_length=64)
+    record_hash = models.CharField(_("hash of the record"), max_length=64)
+    previous_hash = models.CharField(_("hash of the record before"), max_length=64, blank=True)
+
+    class Meta(AppendOnlyModel.Meta):
+        verbose_name = _("consent")
+        verbose_name_plural = _("consents")
+        ordering = ["-pk"]
+        constraints = [
+            # Two records may not follow the same one: each customer's consents form one chain.
+            models.UniqueConstraint(fields=["customer", "previous_hash"], name="krcard_consent_one_chain"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer}: {self.terms} ({self.language})"
+
+
+class Mandate(Record):
+    """Permission to charge one card at a time under the consent in force."""
+
+    Status = MandateStatus
+
+    reference = models.CharField(
+        _("reference"), max_length=16, unique=True, help_text=_("Short, for people: on receipts and on the phone.")
+    )
+    customer = models.ForeignKey(
+        "krcard.Customer", verbose_name=_("customer"), on_delete=models.PROTECT, related_name="mandates"
+    )
+    consent = models.ForeignKey(
+        Consent, verbose_name=_("consent in force"), on_delete=models.PROTECT, related_name="mandates"
+    )
+    payment_method = models.ForeignKey(
+        "krcard.PaymentMethod",
+        verbose_name=_("card"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="mandates",
+    )
+    stripe_id = models.CharField(_("Stripe mandate"), max_length=255, null=True, blank=True, db_index=True)
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
+    activated_at = models.DateTimeField(_("active since"), null=True, blank=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    end_reason = models.CharField(_("reason of the end"), max_length=500, blank=True)
+    ended_by = models.CharField(_("ended by"), max_length=150, blank=True)
+
+    class Meta:
+        verbose_name = _("mandate")
+        verbose_name_plural = _("mandates")
+        ordering = ["-created_at"]
+        permissions = [
+            ("charge_mandate", _("Can charge under a mandate")),
+            ("cancel_mandate", _("Can end a mandate")),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED
+
+
+class TimelineEntry(AppendOnlyModel):
+    """One thing that happened to a mandate, with who did it and why."""
+
+    mandate = models.ForeignKey(Mandate, verbose_name=_("mandate"), on_delete=models.PROTECT, related_name="timeline")
+    kind = models.CharField(_("what"), max_length=64)
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    actor = models.CharField(_("who"), max_length=150)
+    data = models.JSONField(_("details"), default=dict)
+
+    class Meta(AppendOnlyModel.Meta):
+        verbose_name = _("timeline entry")
+        verbose_name_plural = _("timeline")
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.mandate}: {self.kind}"

@@ -1,0 +1,111 @@
+"""Money asked for under a mandate."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_krcard.exceptions import ActionRequired, ChargeRefused, Declined, OutcomeUnknown
+from django_krcard.models.base import Record
+from django_krcard.rules import MAX_AMOUNT, MIN_AMOUNT, Verdict
+
+
+class Charge(Record):
+    """One logical off-session charge, which is one PaymentIntent at Stripe."""
+
+    class Status(models.TextChoices):
+        SCHEDULED = "scheduled", _("scheduled")
+        READY = "ready", _("ready")
+        SENDING = "sending", _("sending")
+        UNKNOWN = "unknown", _("outcome unknown")
+        PROCESSING = "processing", _("processing")
+        SUCCEEDED = "succeeded", _("succeeded")
+        DECLINED = "declined", _("declined")
+        ACTION_REQUIRED = "action_required", _("customer must act")
+        REFUSED = "refused", _("refused by the terms")
+        CANCELLED = "cancelled", _("cancelled")
+
+    #: Moved money or still may: these count against the limits of the terms.
+    COUNTED = frozenset(
+        {
+            Status.READY,
+            Status.SENDING,
+            Status.UNKNOWN,
+            Status.PROCESSING,
+            Status.SUCCEEDED,
+            Status.ACTION_REQUIRED,
+        }
+    )
+    #: Nothing that Stripe says later changes these.
+    FINAL = frozenset({Status.SUCCEEDED, Status.CANCELLED, Status.REFUSED})
+
+    mandate = models.ForeignKey(
+        "krcard.Mandate", verbose_name=_("mandate"), on_delete=models.PROTECT, related_name="charges"
+    )
+    consent = models.ForeignKey(
+        "krcard.Consent",
+        verbose_name=_("judged by"),
+        on_delete=models.PROTECT,
+        related_name="charges",
+        help_text=_("The consent that was in force when the charge was judged."),
+    )
+    payment_method = models.ForeignKey(
+        "krcard.PaymentMethod",
+        verbose_name=_("card"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="charges",
+    )
+    reference = models.CharField(_("reference"), max_length=191, help_text=_("The site's own, once per mandate."))
+    description = models.CharField(_("description"), max_length=500, blank=True)
+    amount = models.PositiveIntegerField(_("amount (won)"))
+    status = models.CharField(_("status"), max_length=16, choices=Status)
+    due_at = models.DateTimeField(_("due at"))
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
+    idempotency_key = models.CharField(_("idempotency key"), max_length=255, unique=True)
+    params = models.JSONField(
+        _("what was asked"), default=dict, help_text=_("Sent to Stripe, the same at every try under one key.")
+    )
+    stripe_id = models.CharField(_("Stripe payment intent"), max_length=255, null=True, blank=True, unique=True)
+    refusal_code = models.CharField(_("refused because"), max_length=64, blank=True)
+    failure_code = models.CharField(_("failure"), max_length=64, blank=True)
+    decline_code = models.CharField(_("decline"), max_length=64, blank=True)
+    refunded_amount = models.PositiveIntegerField(_("refunded (won)"), default=0)
+    requested_by = models.CharField(_("requested by"), max_length=150)
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    first_sent_at = models.DateTimeField(_("first sent at"), null=True, blank=True)
+    last_sent_at = models.DateTimeField(_("last sent at"), null=True, blank=True)
+    lease_until = models.DateTimeField(_("claimed until"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("charge")
+        verbose_name_plural = _("charges")
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["mandate", "reference"], name="krcard_charge_reference_once"),
+            models.CheckConstraint(
+                condition=models.Q(amount__gte=MIN_AMOUNT, amount__lte=MAX_AMOUNT), name="krcard_charge_whole_won"
+            ),
+        ]
+        indexes = [models.Index(fields=["mandate", "due_at"], name="krcard_charge_by_period")]
+
+    def __str__(self) -> str:
+        return f"{self.mandate} {self.reference}"
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the gate said when this charge was asked for."""
+        return Verdict(self.refusal_code)
+
+    def raise_for_status(self) -> None:
+        """Raise if the charge did not succeed: for callers who prefer exceptions to states."""
+        if self.status == self.Status.SUCCEEDED:
+            return
+        if self.status == self.Status.REFUSED:
+            raise ChargeRefused(self.refusal_code, self.verdict.message, self)
+        if self.status in (self.Status.DECLINED, self.Status.CANCELLED):
+            raise Declined(self)
+        if self.status == self.Status.ACTION_REQUIRED:
+            raise ActionRequired(self)
+        raise OutcomeUnknown(self)

@@ -1,0 +1,240 @@
+"""The gate as pure functions: facts in, verdict out. No database, no clock, no Stripe.
+
+Stripe's guide asks to "only submit charges in accordance with the agreed terms". What was agreed is a ``Rule``;
+what is so at this moment are the ``Facts``; ``judge`` says whether a charge may be sent, and if not, why.
+"""
+
+from __future__ import annotations
+
+import calendar
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+#: Whole won. Stripe's minimum for ``kr_card`` and the API's ceiling of eight digits.
+MIN_AMOUNT = 100
+MAX_AMOUNT = 99_999_999
+
+
+class Frequency(TextChoices):
+    ONE_TIME = "one_time", _("one time")
+    RECURRING = "recurring", _("recurring")
+    AS_USED = "as_used", _("as used")
+
+
+class Period(TextChoices):
+    DAY = "day", _("day")
+    WEEK = "week", _("week")
+    MONTH = "month", _("month")
+    YEAR = "year", _("year")
+
+
+class AmountKind(TextChoices):
+    FIXED = "fixed", _("fixed amount")
+    MAXIMUM = "maximum", _("up to a maximum")
+
+
+class MandateStatus(TextChoices):
+    PENDING = "pending", _("pending")
+    # Django has this word for users, and all catalogs of a site are one: ours would replace it.
+    ACTIVE = "active", pgettext_lazy("krcard", "active")
+    ON_HOLD = "on_hold", _("on hold")
+    REVOKED = "revoked", _("revoked")
+    INACTIVE = "inactive", _("inactive")
+    EXPIRED = "expired", _("expired")
+    FAILED = "failed", _("failed")
+
+
+#: A mandate in one of these states has ended and never comes back; a new agreement makes a new mandate.
+ENDED = frozenset({MandateStatus.REVOKED, MandateStatus.INACTIVE, MandateStatus.EXPIRED, MandateStatus.FAILED})
+
+
+# Named tuples and not dataclasses here: models import this file, so every site pays for it at its start.
+
+
+class Rule(NamedTuple):
+    """What was agreed, as data. Amounts are whole won."""
+
+    frequency: str
+    amount_kind: str
+    amount: int
+    period: str | None = None
+    period_count: int = 1
+    max_charges_per_period: int | None = None
+    max_amount_per_period: int | None = None
+    notice_days: int = 0
+    valid_for_days: int | None = None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Rule:
+        return cls(**{name: data[name] for name in cls._fields})
+
+    def as_dict(self) -> dict[str, Any]:
+        return self._asdict()
+
+    @property
+    def charges_per_period(self) -> int | None:
+        """A recurring payment happens once per period unless the terms say a number."""
+        if self.frequency == Frequency.RECURRING and self.max_charges_per_period is None:
+            return 1
+        return self.max_charges_per_period
+
+    def ends_before(self, began_on: date) -> date:
+        """The first day on which the agreement does not hold any more."""
+        return date.max if self.valid_for_days is None else began_on + timedelta(days=self.valid_for_days)
+
+    def problems(self) -> dict[str, Any]:
+        """``{field: sentence}`` for everything that makes this rule no rule."""
+        found = {}
+        if not is_amount(self.amount):
+            found["amount"] = MESSAGES["amount_invalid"]
+        if self.frequency == Frequency.ONE_TIME and self.period:
+            found["period"] = _("A one-time payment has no period.")
+        if self.frequency == Frequency.RECURRING and not self.period:
+            found["period"] = _("A recurring payment needs a period.")
+        if not self.period and (self.max_charges_per_period or self.max_amount_per_period):
+            found["period"] = _("A limit per period needs a period.")
+        if self.frequency == Frequency.AS_USED and not self.max_amount_per_period:
+            found["max_amount_per_period"] = _("Payments as used need a limit per period.")
+        if self.max_amount_per_period and self.max_amount_per_period < self.amount:
+            found["max_amount_per_period"] = _("The limit per period is below the amount of one payment.")
+        return found
+
+
+class Facts(NamedTuple):
+    """What is so at the moment of a charge. ``day`` and ``began_on`` are calendar days where the terms rule."""
+
+    rule: Rule
+    day: date
+    began_on: date | None
+    mandate_status: str
+    same_mode: bool = True
+    charging_paused: bool = False
+    consent_intact: bool = True
+    card_saved: bool = True
+    card_attached: bool = True
+    notice_given_on: date | None = None
+    #: Charges that moved money or still may: ready, sending, unknown, processing, action_required, succeeded.
+    charges_ever: int = 0
+    charges_in_period: int = 0
+    amount_in_period: int = 0
+
+
+class Verdict(NamedTuple):
+    """Whether a charge may be sent. ``code`` is empty when it may."""
+
+    code: str = ""
+
+    @property
+    def allowed(self) -> bool:
+        return not self.code
+
+    @property
+    def message(self) -> str:
+        """A sentence for people, in the active language."""
+        return str(MESSAGES[self.code])
+
+
+MESSAGES = {
+    "": _("The agreed terms cover this charge."),
+    "charging_paused": _("Charging is paused for the whole site."),
+    "mode_mismatch": _("This agreement was made in the other mode (test or live)."),
+    "amount_invalid": _("The amount must be whole won, from 100 to 99,999,999."),
+    "mandate_not_active": _("The agreement is not active."),
+    "consent_withdrawn": _("The customer has withdrawn the agreement."),
+    "consent_record_broken": _("The record of the customer's agreement does not match its hash."),
+    "card_missing": _("No card is saved under this agreement."),
+    "card_detached": _("The saved card was removed."),
+    "before_start": _("The agreement has not begun on that day."),
+    "after_end": _("The agreement has run out on that day."),
+    "already_used": _("The agreement covers one payment, and it was used."),
+    "amount_not_agreed": _("The customer agreed to another amount."),
+    "amount_over_limit": _("The amount is above what the customer agreed to for one payment."),
+    "period_count_reached": _("All payments agreed for this period were made."),
+    "period_amount_reached": _("With this payment the limit agreed for this period would be passed."),
+    "notice_not_given": _("The advance notice promised in the terms was not given in time."),
+}
+
+
+def is_amount(amount: Any) -> bool:
+    """Money is an ``int`` of whole won and nothing else: ``True`` and ``12900.0`` are no amounts."""
+    return type(amount) is int and MIN_AMOUNT <= amount <= MAX_AMOUNT
+
+
+def judge(facts: Facts, amount: Any) -> Verdict:
+    """Say whether ``amount`` whole won may be charged, given ``facts``.
+
+    The first reason found is the answer: what stops everything comes first, then the agreement, the card, the amount,
+    and last what was charged before.
+    """
+    return Verdict(next(_refusals(facts, amount), ""))
+
+
+def _refusals(facts: Facts, amount: Any):
+    rule = facts.rule
+    if facts.charging_paused:
+        yield "charging_paused"
+    if not facts.same_mode:
+        yield "mode_mismatch"
+    if not is_amount(amount):
+        yield "amount_invalid"
+    if facts.mandate_status == MandateStatus.REVOKED:
+        yield "consent_withdrawn"
+    if facts.mandate_status != MandateStatus.ACTIVE or facts.began_on is None:
+        yield "mandate_not_active"
+    if not facts.consent_intact:
+        yield "consent_record_broken"
+    if not facts.card_saved:
+        yield "card_missing"
+    if not facts.card_attached:
+        yield "card_detached"
+    if facts.day < facts.began_on:
+        yield "before_start"
+    if facts.day >= rule.ends_before(facts.began_on):
+        yield "after_end"
+    if rule.amount_kind == AmountKind.FIXED and amount != rule.amount:
+        yield "amount_not_agreed"
+    if amount > rule.amount:
+        yield "amount_over_limit"
+    if rule.frequency == Frequency.ONE_TIME and facts.charges_ever:
+        yield "already_used"
+    if rule.charges_per_period is not None and facts.charges_in_period >= rule.charges_per_period:
+        yield "period_count_reached"
+    if rule.max_amount_per_period is not None and facts.amount_in_period + amount > rule.max_amount_per_period:
+        yield "period_amount_reached"
+    if rule.notice_days and not _notice_is_old_enough(facts):
+        yield "notice_not_given"
+
+
+def _notice_is_old_enough(facts: Facts) -> bool:
+    given = facts.notice_given_on
+    return given is not None and facts.day >= given + timedelta(days=facts.rule.notice_days)
+
+
+def period_around(day: date, *, anchor: date, rule: Rule) -> tuple[date, date] | None:
+    """The period of ``rule`` in which ``day`` lies, as (first day, first day of the next), or ``None`` without periods.
+
+    Periods are counted from ``anchor``, the day the agreement began: the 31st becomes the last day of a shorter month
+    and is the 31st again afterwards.
+    """
+    if not rule.period:
+        return None
+    if rule.period in (Period.DAY, Period.WEEK):
+        length = timedelta(days=rule.period_count * (7 if rule.period == Period.WEEK else 1))
+        start = anchor + (day - anchor) // length * length
+        return start, start + length
+    months = rule.period_count * (12 if rule.period == Period.YEAR else 1)
+    passed = (day.year - anchor.year) * 12 + day.month - anchor.month
+    number = passed // months
+    if _add_months(anchor, number * months) > day:
+        number -= 1
+    return _add_months(anchor, number * months), _add_months(anchor, (number + 1) * months)
+
+
+def _add_months(day: date, months: int) -> date:
+    years, month = divmod(day.month - 1 + months, 12)
+    year = day.year + years
+    return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))

@@ -1,0 +1,26 @@
+"""The issuers of South Korean cards, by Stripe's names for them."""
+
+ISSUERS = {
+    "shinhan": ("신한카드", "Shinhan Card"),
+    "samsung": ("삼성카드", "Samsung Card"),
+    "hyundai": ("현대카드", "Hyundai Card"),
+    "kookmin": ("KB국민카드", "KB Kookmin Card"),
+    "lotte": ("롯데카드", "Lotte Card"),
+    "hana": ("하나카드", "Hana Card"),
+    "woori": ("우리카드", "Woori Card"),
+    "bc": ("비씨카드", "BC Card"),
+    "nh": ("NH농협카드", "NH NongHyup Card"),
+    "kakaobank": ("카카오뱅크", "KakaoBank"),
+    "tossbank": ("토스뱅크", "Toss Bank"),
+    "kbank": ("케이뱅크", "K bank"),
+    "citi": ("씨티카드", "Citi Card"),
+    "suhyup": ("수협카드", "Suhyup Card"),
+    "post": ("우체국", "Korea Post"),
+    "mg": ("MG새마을금고", "MG (KFCC)"),
+    "shinhyup": ("신협", "Shinhyup (CU)"),
+    "savingsbank": ("저축은행", "Savings Bank"),
+    "kdbbank": ("KDB산업은행", "KDB"),
+    "kwangju": ("광주은행카드", "Kwangju Bank Card"),
+    "jeonbuk": ("전북은행카드", "Jeonbuk Bank Card"),
+    "jeju": ("제주은행카드", "Jeju Bank Card"),
+}

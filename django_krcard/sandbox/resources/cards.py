@@ -1,0 +1,52 @@
+"""Saved cards and what belongs to them: PaymentMethods, Mandates, SetupIntents."""
+
+from ..errors import ApiError, SandboxError, no_such
+from ..events import emit
+from ..params import Params
+from ..store import Act, Body, find, mandate_of, save
+
+NOTHING = Params({})
+
+
+def retrieve_setup_intent(act: Act, wanted: Body, id: str) -> Body:
+    body = find("setup_intent", id)
+    if body is None:
+        raise no_such("setupintent", id, param="intent")
+    return body
+
+
+def retrieve_method(act: Act, wanted: Body, id: str) -> Body:
+    body = find("payment_method", id)
+    if body is None:
+        raise no_such("PaymentMethod", id, param="payment_method")
+    return body
+
+
+def retrieve_mandate(act: Act, wanted: Body, id: str) -> Body:
+    body = find("mandate", id)
+    if body is None:
+        raise no_such("mandate", id, param="mandate")
+    return body
+
+
+def detach(act: Act, given: Body, id: str) -> Body:
+    method = retrieve_method(act, {}, id)
+    owner = method["customer"]
+    if owner is None:
+        message = "The payment method you provided is not attached to a customer so detachment is impossible."
+        raise ApiError(400, message, param="payment_method")
+    save(act, method | {"customer": None})
+    method["customer"] = None
+    mandate = mandate_of(id)
+    if mandate and mandate["status"] == "active":
+        deactivate(act, mandate)
+    emit(act, "payment_method.detached", method, {"customer": owner})
+    return method
+
+
+def deactivate(act: Act, mandate: Body) -> Body:
+    if mandate["status"] != "active":
+        raise SandboxError(f"Mandate {mandate['id']} is {mandate['status']} already.")
+    body = save(act, mandate | {"status": "inactive"})
+    emit(act, "mandate.updated", body, {"status": "active"})
+    return body

@@ -1,0 +1,33 @@
+import json
+
+from ..errors import no_such
+from ..models import Event
+from ..params import Params, text, texts
+from ..store import Act, Body
+from .lists import PAGING, page
+
+RETRIEVE = Params({})
+LIST = Params({**PAGING, "type": text(), "types": texts})
+
+
+def retrieve(act: Act, wanted: Body, id: str) -> Body:
+    event = Event.objects.filter(stripe_id=id).first()
+    if event is None:
+        raise no_such("event", id)
+    return shown(event)
+
+
+def list_(act: Act, wanted: Body) -> Body:
+    rows = Event.objects.all()
+    if "type" in wanted:
+        rows = rows.filter(type=wanted["type"])
+    if "types" in wanted:
+        rows = rows.filter(type__in=wanted["types"])
+    found, body = page(rows, wanted, "/v1/events")
+    body["data"] = [shown(event) for event in found]
+    return body
+
+
+def shown(event: Event) -> Body:
+    body: Body = json.loads(event.raw)
+    return body | {"pending_webhooks": int(event.state == Event.State.WAITING)}

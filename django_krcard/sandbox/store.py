@@ -1,0 +1,106 @@
+"""Reading and writing the sandbox's objects, one change at a time."""
+
+import secrets
+import string
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+
+from .models import Event, Resource, State
+
+LATEST = "2026-10-28.endive"
+LETTERS = string.ascii_letters + string.digits
+
+PREFIXES = {
+    "customer": "cus_sandbox_",
+    "checkout.session": "cs_test_sandbox_",
+    "setup_intent": "seti_sandbox_",
+    "payment_method": "pm_sandbox_",
+    "mandate": "mandate_sandbox_",
+    "payment_intent": "pi_sandbox_",
+    "charge": "ch_sandbox_",
+    "event": "evt_sandbox_",
+    "request": "req_sandbox_",
+}
+
+Body = dict[str, Any]
+
+
+def new_id(kind: str) -> str:
+    """An id that cannot be guessed, nor mistaken for one of Stripe's."""
+    return PREFIXES[kind] + suffix()
+
+
+def suffix() -> str:
+    return "".join(secrets.choice(LETTERS) for _ in range(24))
+
+
+@dataclass
+class Act:
+    """One request or one press of a button: when it happens, and what it tells the outside."""
+
+    state: State
+    version: str = LATEST
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def now(self) -> int:
+        return int(time.time()) + self.state.clock_offset
+
+
+def read_state() -> State:
+    state = State.objects.filter(pk=1).first()
+    if state is None:
+        State.objects.bulk_create([State(pk=1)], ignore_conflicts=True)
+        state = State.objects.get(pk=1)
+    return state
+
+
+@contextmanager
+def writing(**details: Any) -> Iterator[Act]:
+    """A transaction in which nobody else changes the sandbox.
+
+    It begins with a write of the one State row: on PostgreSQL that locks the row, on SQLite it takes
+    the write lock at once instead of failing later with "database is locked".
+    """
+    read_state()
+    with transaction.atomic():
+        State.objects.filter(pk=1).update(changes=F("changes") + 1)
+        yield Act(read_state(), **details)
+
+
+def save(act: Act, body: Body) -> Body:
+    columns = {
+        "kind": body["object"],
+        "customer": body.get("customer") or "",
+        "payment_method": body.get("payment_method") or "",
+        "status": body.get("status") or "",
+        "expires_at": body.get("expires_at"),
+        "body": body,
+    }
+    created = body.get("created") or act.now
+    Resource.objects.update_or_create(
+        stripe_id=body["id"], defaults=columns, create_defaults={**columns, "created": created}
+    )
+    return body
+
+
+def of_kind(kind: str) -> QuerySet[Resource]:
+    return Resource.objects.filter(kind=kind).order_by("-pk")
+
+
+def find(kind: str, stripe_id: str) -> Body | None:
+    row = of_kind(kind).filter(stripe_id=stripe_id).first()
+    return row.body if row else None
+
+
+def mandate_of(payment_method: str) -> Body | None:
+    row = of_kind("mandate").filter(payment_method=payment_method).first()
+    return row.body if row else None

@@ -1,0 +1,75 @@
+"""What all customer pages share."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urljoin
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.cache import add_never_cache_headers
+from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
+
+from django_krcard.conf import conf
+
+
+class PageView(TemplateResponseMixin, ContextMixin, View):
+    """A page about somebody's money: in no cache, in no search engine, in no Referer.
+
+    Never inside a transaction of the site's (ATOMIC_REQUESTS), because it may ask Stripe.
+    """
+
+    @classmethod
+    def as_view(cls, **initkwargs):
+        # Marked here and not on dispatch(): a mixin's dispatch() would hide the mark.
+        return transaction.non_atomic_requests(super().as_view(**initkwargs))
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(
+            krcard_base_template=conf.BASE_TEMPLATE,
+            krcard_sandbox=conf.SANDBOX,
+            merchant_name=conf.MERCHANT_NAME,
+            **kwargs,
+        )
+
+    def dispatch(self, request, *args, **kwargs):
+        response = super().dispatch(request, *args, **kwargs)
+        add_never_cache_headers(response)
+        response.headers["Cache-Control"] += ", no-store"
+        # Same-origin, not no-referrer: Django's CSRF check needs the header on https.
+        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers["X-Robots-Tag"] = "noindex"
+        return response
+
+    def show(self, *, status: int = 200, template: str | None = None, **context):
+        names = [template] if template else self.get_template_names()
+        return self.response_class(
+            request=self.request,
+            template=names,
+            context=self.get_context_data(**context),
+            using=self.template_engine,
+            status=status,
+        )
+
+
+def absolute(request: HttpRequest, path: str) -> str:
+    """The address of ``path`` that Stripe sends the customer back to."""
+    return urljoin(conf.BASE_URL, path) if conf.BASE_URL else request.build_absolute_uri(path)
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """The customer's address, believing exactly as many proxies as the site says it has."""
+    hops = conf.TRUSTED_PROXY_COUNT
+    if hops:
+        forwarded = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
+        if len(forwarded) >= hops and (address := _valid_ip(forwarded[-hops])):
+            return address
+    return _valid_ip(request.META.get("REMOTE_ADDR", ""))
+
+
+def _valid_ip(address: str) -> str | None:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        # A Unix socket has no address, and a header can say anything.
+        return None

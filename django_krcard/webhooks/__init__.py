@@ -1,0 +1,1 @@
+"""Stripe's messages: proved, kept once, applied once."""

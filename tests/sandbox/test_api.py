@@ -1,0 +1,130 @@
+from datetime import timedelta
+
+import pytest
+import stripe
+
+from django_krcard.sandbox import control
+from django_krcard.sandbox.api import handle
+
+from .conftest import charge_params, client_for
+
+KEY = {"Authorization": "Bearer sk_test_x"}
+
+
+def test_a_customer_is_made_found_and_changed(api):
+    made = api.customers.create({"name": "김민지", "metadata": {"a": "1", "b": "2"}})
+
+    api.customers.update(made.id, {"name": "", "email": "m@example.com", "metadata": {"a": "", "c": "3"}})
+
+    found = api.customers.retrieve(made.id)
+    assert (found.name, found.email) == (None, "m@example.com")
+    assert found.metadata.to_dict() == {"b": "2", "c": "3"}
+    assert [each.id for each in api.customers.list({"email": "m@example.com"})] == [made.id]
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("customers/cus_x", "id"),
+        ("customers/cus_x/payment_methods", "id"),
+        ("checkout/sessions/cs_x", "session"),
+        ("setup_intents/seti_x", "intent"),
+        ("payment_methods/pm_x", "payment_method"),
+        ("mandates/mandate_x", "mandate"),
+        ("payment_intents/pi_x", "intent"),
+        ("events/evt_x", "id"),
+    ],
+)
+def test_an_unknown_id_is_missing(path, param):
+    response = handle("GET", f"/v1/{path}", {}, KEY)
+
+    assert response.status == 404
+    error = response.body["error"]
+    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", "resource_missing", param)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/customers/cus_x"), ("GET", "/")])
+def test_an_address_that_is_not_modelled_is_not_there(method, path):
+    response = handle(method, path, {}, KEY)
+
+    assert response.status == 404
+    assert response.body["error"]["message"] == f"Unrecognized request URL ({method}: {path})."
+
+
+@pytest.mark.parametrize("key", ["", "Bearer ", "Bearer nonsense"])
+def test_without_a_test_key_it_is_a_401(key):
+    response = handle("GET", "/v1/customers", {}, {"Authorization": key})
+
+    assert response.status == 401
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        "name=a&name[b]=c",
+        "[x]=1",
+        "metadata=1",
+        "metadata[a][b]=1",
+        "name[a]=1",
+        "a[b=1",
+        "name=a%00b",
+        "a" + "[b]" * 20 + "=1",
+    ],
+)
+def test_malformed_parameters_are_refused(encoded):
+    response = handle("POST", "/v1/customers", encoded, KEY)
+
+    assert response.status == 400
+    assert response.body["error"]["type"] == "invalid_request_error"
+
+
+def test_lists_turn_pages(api, saved):
+    made = [api.payment_intents.create(charge_params(saved, 100 + n)).id for n in range(5)]
+
+    first = api.payment_intents.list({"customer": saved.customer, "limit": 2})
+    assert [intent.id for intent in first.data] == [made[4], made[3]]
+    assert first.has_more is True
+    everything = [intent.id for intent in first.auto_paging_iter()]
+    assert everything == made[::-1]
+    last = api.payment_intents.list({"starting_after": made[1]})
+    assert ([intent.id for intent in last.data], last.has_more) == ([made[0]], False)
+
+
+def test_lists_know_when(api, saved):
+    early = api.payment_intents.create(charge_params(saved))
+    control.advance(timedelta(hours=1))
+    late = api.payment_intents.create(charge_params(saved))
+
+    assert [each.id for each in api.payment_intents.list({"created": {"gt": early.created}})] == [late.id]
+    assert [each.id for each in api.payment_intents.list({"created": early.created})] == [early.id]
+    assert api.payment_intents.list({"customer": "cus_other"}).data == []
+
+
+@pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 101}, {"starting_after": "pi_x"}, {"colour": "red"}])
+def test_a_wrong_list_is_refused(api, params):
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        api.payment_intents.list(params)
+
+    assert refused.value.http_status == 400
+
+
+def test_lists_expand(api, session):
+    [found] = api.checkout.sessions.list({"status": "open", "expand": ["data.setup_intent"]})
+
+    assert found.setup_intent.status == "requires_payment_method"
+
+
+@pytest.mark.parametrize("path", ["url", "setup_intent.url", "customer." * 5 + "customer"])
+def test_what_cannot_be_expanded_is_refused_and_nothing_is_done(api, customer, path):
+    with pytest.raises(stripe.InvalidRequestError, match="expand"):
+        api.customers.create({"name": "twice", "expand": [path]})
+
+    assert len(api.customers.list().data) == 1
+
+
+def test_the_client_says_what_it_cannot_do(stripe_client):
+    http = client_for()._requestor._client
+
+    with pytest.raises(NotImplementedError, match="stream"):
+        http.request_stream("get", "https://api.stripe.com/v1/files", {})
+    http.close()

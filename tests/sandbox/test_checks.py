@@ -1,0 +1,66 @@
+import subprocess
+import sys
+
+import pytest
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+
+from django_krcard.sandbox.checks import SETTING
+
+from .conftest import client_for
+
+
+def errors():
+    return [message for message in run_checks(include_deployment_checks=True) if message.id == "krcard.E090"]
+
+
+def test_a_site_in_production_is_told_at_start(settings):
+    setattr(settings, SETTING, False)
+
+    [error] = errors()
+    assert "moves no money" in error.msg
+    assert SETTING in error.hint
+
+
+@pytest.mark.parametrize("setting", ["DEBUG", SETTING])
+def test_a_site_that_says_so_may(settings, setting):
+    setattr(settings, SETTING, False)
+    setattr(settings, setting, True)
+
+    assert errors() == []
+
+
+@pytest.mark.parametrize("almost", ["False", "yes", 1, None])
+def test_only_true_is_true(settings, almost):
+    setattr(settings, SETTING, almost)
+
+    assert len(errors()) == 1
+
+
+def test_in_production_nothing_answers(settings, api, session, client):
+    setattr(settings, SETTING, False)
+
+    with pytest.raises(ImproperlyConfigured, match="DEBUG"):
+        api.customers.list()
+    assert client.get(f"/stripe-sandbox/checkout/{session.id}/").status_code == 404
+    assert client.post(f"/stripe-sandbox/checkout/{session.id}/authorise/").status_code == 404
+
+
+@pytest.mark.parametrize("key", ["sk_live_x", "rk_live_x"])
+def test_live_keys_are_refused(key):
+    with pytest.raises(ImproperlyConfigured, match="never runs with live keys"):
+        client_for(key=key).v1.customers.list()
+
+
+def test_installing_it_does_not_import_stripe():
+    program = (
+        "import sys, django; django.setup();"
+        "import django_krcard.sandbox.urls, django_krcard.sandbox.control;"
+        "assert not {'stripe', 'requests'} & set(sys.modules)"
+    )
+    settings = (
+        "from django.conf import settings;"
+        "apps = ['django.contrib.auth', 'django.contrib.contenttypes', 'django_krcard.sandbox'];"
+        "settings.configure(DEBUG=True, INSTALLED_APPS=apps);"
+    )
+    subprocess.run([sys.executable, "-c", settings + program], check=True)

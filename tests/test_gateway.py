@@ -1,0 +1,168 @@
+"""The one door to Stripe: what goes out, what comes back, and what each failure is called."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from django.db import transaction
+
+from django_krcard import gateway
+from django_krcard.exceptions import (
+    CardDeclined,
+    InsideTransaction,
+    KeyReused,
+    StripeBusy,
+    StripeRefusedKey,
+    StripeRefusedRequest,
+    StripeUnavailable,
+)
+
+SECRET = "sk_test_do_not_tell"
+
+
+class Stripe(BaseHTTPRequestHandler):
+    """Stands where Stripe stands: answers what the test put there, and remembers what it was asked."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.asked.append((self.path, dict(self.headers), body))
+        status, answer = self.server.answer
+        if status is None:
+            self.connection.close()
+            return
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def stripe_server(settings, no_waiting):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stripe)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings.KRCARD_SANDBOX = False
+    settings.STRIPE_SECRET_KEY = SECRET
+    settings.KRCARD_STRIPE_API_BASE = f"http://127.0.0.1:{server.server_address[1]}"
+    gateway._client_for.cache_clear()
+    yield server
+    server.shutdown()
+    server.server_close()
+    gateway._client_for.cache_clear()
+
+
+def error(**details):
+    return {"error": {"message": "Something about customer secret_address", **details}}
+
+
+FAILURES = [
+    (
+        402,
+        error(type="card_error", code="card_declined", decline_code="lost_card", payment_intent={"id": "pi_1"}),
+        CardDeclined,
+    ),
+    (400, error(type="invalid_request_error", code="payment_method_unexpected_state"), StripeRefusedRequest),
+    (404, error(type="invalid_request_error", code="resource_missing"), StripeRefusedRequest),
+    (400, error(type="idempotency_error"), KeyReused),
+    (401, error(type="invalid_request_error"), StripeRefusedKey),
+    (403, error(type="invalid_request_error"), StripeRefusedKey),
+    (409, error(type="invalid_request_error", code="idempotency_key_in_use"), StripeBusy),
+    (429, error(type="invalid_request_error", code="rate_limit"), StripeBusy),
+    (500, error(type="api_error"), StripeUnavailable),
+    (503, b"<html>down</html>", StripeUnavailable),
+    (200, b"<html>a proxy</html>", StripeUnavailable),
+    (200, b'{"id": "pi_', StripeUnavailable),
+    (None, None, StripeUnavailable),
+]
+
+
+@pytest.mark.parametrize(("status", "answer", "raised"), FAILURES)
+def test_every_failure_has_one_name_and_tells_no_secret(stripe_server, caplog, status, answer, raised):
+    stripe_server.answer = (status, answer)
+    with pytest.raises(raised) as caught:
+        gateway.create_payment_intent({"amount": 100}, key="krc1-x")
+    assert type(caught.value) is raised
+    told = f"{caught.value!r} {caught.value.__dict__} {caplog.text}"
+    assert "secret_address" not in told
+    assert SECRET not in told
+    assert caught.value.__cause__ is None
+
+
+def test_a_decline_says_which_payment_and_why(stripe_server):
+    stripe_server.answer = FAILURES[0][:2]
+    with pytest.raises(CardDeclined) as caught:
+        gateway.create_payment_intent({"amount": 100}, key="krc1-x")
+    assert (caught.value.code, caught.value.decline_code, caught.value.payment_intent) == (
+        "card_declined",
+        "lost_card",
+        "pi_1",
+    )
+
+
+def test_tries_again_are_under_the_one_key_given(stripe_server):
+    stripe_server.answer = (503, error(type="api_error"))
+    with pytest.raises(StripeUnavailable):
+        gateway.create_payment_intent({"amount": 100}, key="krc1-x")
+    assert [headers["Idempotency-Key"] for _, headers, _ in stripe_server.asked] == ["krc1-x"] * 3
+
+
+def test_what_goes_out(stripe_server, settings):
+    settings.KRCARD_STRIPE_API_VERSION = "2026-10-28.endive"
+    stripe_server.answer = (200, {"id": "cus_1", "object": "customer"})
+    assert gateway.create_customer({"metadata": {"krcard_customer": "x"}}, key="k") == "cus_1"
+
+    ((path, headers, body),) = stripe_server.asked
+    assert path == "/v1/customers"
+    assert body == "metadata[krcard_customer]=x"
+    assert headers["Stripe-Version"] == "2026-10-28.endive"
+    assert headers["Authorization"] == f"Bearer {SECRET}"
+    assert "X-Stripe-Client-Telemetry" not in headers
+    assert "telemetry_id" not in headers["X-Stripe-Client-User-Agent"]
+
+
+def test_the_sdks_globals_stay_the_sites_own(stripe_server):
+    import stripe
+
+    stripe_server.answer = (200, {"id": "cus_1", "object": "customer"})
+    gateway.create_customer({}, key="k")
+    assert stripe.api_key is None
+    assert stripe.default_http_client is None
+
+
+def test_nobody_waits_long_for_stripe(stripe_server, monkeypatch):
+    waits = {}
+    monkeypatch.setattr("stripe.RequestsClient", lambda **kwargs: waits.update(kwargs))
+    gateway._client_for.cache_clear()
+    gateway._client()
+    assert waits == {"timeout": (3, 10)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_never_with_a_transaction_open(stripe_server):
+    with transaction.atomic(), pytest.raises(InsideTransaction):
+        gateway.create_customer({}, key="k")
+    assert stripe_server.asked == []
+
+
+@pytest.mark.django_db
+def test_the_transaction_around_a_test_does_not_count(stripe_server):
+    stripe_server.answer = (200, {"id": "cus_1", "object": "customer"})
+    assert gateway.create_customer({}, key="k") == "cus_1"
+
+
+def test_the_address_of_a_session_is_in_no_repr():
+    session = gateway.CheckoutSession(
+        id="cs_1",
+        status="open",
+        customer="",
+        client_reference_id="",
+        livemode=False,
+        payment_method_types=(),
+        url="https://x/secret",
+    )
+    assert "secret" not in repr(session)
