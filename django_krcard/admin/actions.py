@@ -15,6 +15,8 @@ from django.http import Http404
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.functional import cached_property
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -68,15 +70,23 @@ class PageAction:
 
 
 class PageActionsMixin:
-    """Adds to a ModelAdmin a button and a page for each of ``page_actions``."""
+    """Adds to a ModelAdmin a button and a page for each of ``page_actions``.
 
-    page_actions: list[PageAction] = []
+    They are named by dotted paths and loaded when the first page is asked for: what acts needs the services, and a
+    site's start should not pay for those.
+    """
+
+    page_actions: list[str] = []
     page_action_template = "admin/krcard/action.html"
+
+    @cached_property
+    def loaded_page_actions(self) -> list[PageAction]:
+        return [import_string(action)() for action in self.page_actions]
 
     def get_urls(self):
         pages = [
             path(f"<path:object_id>/{action.name}/", self._page_of(action), name=self._url_name(action.name))
-            for action in self.page_actions
+            for action in self.loaded_page_actions
         ]
         return pages + super().get_urls()
 
@@ -132,7 +142,7 @@ class PageActionsMixin:
         """The buttons of ``row``'s page, as (address, label)."""
         return [
             (self._url(action.name, row), action.label)
-            for action in self.page_actions
+            for action in self.loaded_page_actions
             if request.user.has_perm(action.permission) and action.is_possible(row)
         ]
 

@@ -6,13 +6,14 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from django_krcard.admin.display import moment_of
-from django_krcard.admin.mandate_page import evidence_of
-from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin, user_search_fields
+from django_krcard.admin.mixins import KrcardAdmin, PageContextMixin, ReadOnlyMixin, user_search_fields
 from django_krcard.models import Consent
 
 
 @admin.register(Consent)
-class ConsentAdmin(ReadOnlyMixin, KrcardAdmin):
+class ConsentAdmin(PageContextMixin, ReadOnlyMixin, KrcardAdmin):
+    page_context = "django_krcard.admin.mandate_page.consent_page_of"
+
     list_display = ["public_id", "customer", "terms", "language", "source", moment_of("given_at", _("given at"))]
     list_filter = [("terms", admin.RelatedFieldListFilter), "language", "source"]
     list_select_related = ["customer__user", "terms"]
@@ -27,8 +28,3 @@ class ConsentAdmin(ReadOnlyMixin, KrcardAdmin):
             "mandates__reference",
             *user_search_fields("customer__user"),
         ]
-
-    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
-        if obj:
-            context |= evidence_of(obj) | {"mandates": obj.mandates.all()}
-        return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)

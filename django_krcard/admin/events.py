@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.transaction import non_atomic_requests
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import Truncator
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from django_krcard.admin.actions import Outcome, PageAction, PageActionsMixin
+from django_krcard.admin.actions import PageActionsMixin
 from django_krcard.admin.display import moment_of, status_badge, stripe_id
 from django_krcard.admin.filters import ModeFilter
 from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin
 from django_krcard.models import Event
-from django_krcard.webhooks import inbox
-
-
-class ProcessAgain(PageAction):
-    name = "replay"
-    label = gettext_lazy("Process again")
-    permission = "krcard.replay_event"
-    form_class = forms.Form
-
-    def effects(self, event: Event) -> list[str]:
-        return [
-            _("The event is applied as if it had just arrived. Stripe is asked for the present state."),
-            _("What was applied before stays: nothing happens twice."),
-        ]
-
-    def is_possible(self, event: Event) -> bool:
-        return event.status not in (Event.Status.QUARANTINED, Event.Status.FOREIGN)
-
-    def perform(self, event: Event, *, by: str) -> Outcome:
-        event = inbox.process(event.pk, again=True)
-        if event.status in (Event.Status.DONE, Event.Status.IGNORED):
-            return Outcome(_("Processed: %(status)s.") % {"status": event.get_status_display()})
-        text = _("Not processed: %(status)s. %(error)s")
-        names = {"status": event.get_status_display(), "error": event.last_error}
-        return Outcome(text % names, messages.ERROR)
 
 
 @admin.register(Event)
 class EventAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
-    page_actions = [ProcessAgain()]
+    page_actions = ["django_krcard.admin.event_actions.ProcessAgain"]
     actions = ["process_again"]
 
     list_display = [
@@ -82,7 +55,7 @@ class EventAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
 
     @admin.action(description=gettext_lazy("Process again"), permissions=["replay"])
     def process_again(self, request, queryset) -> None:
-        action = self.page_actions[0]
+        [action] = self.loaded_page_actions
         done = 0
         for event in filter(action.is_possible, queryset):
             outcome = self.act(request, action, event)

@@ -60,6 +60,11 @@ def page_of(mandate: Mandate) -> dict[str, Any]:
     }
 
 
+def consent_page_of(consent: Consent) -> dict[str, Any]:
+    """The context of a consent's own page."""
+    return evidence_of(consent) | {"mandates": consent.mandates.all()}
+
+
 def evidence_of(consent: Consent) -> dict[str, Any]:
     """What proves the agreement, and whether the proof still holds."""
     text = consent.terms.texts.filter(language=consent.language).first()

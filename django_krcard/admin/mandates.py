@@ -10,16 +10,21 @@ from django.utils.translation import gettext_lazy as _
 from django_krcard.admin.actions import PageActionsMixin
 from django_krcard.admin.display import NOTHING, badge_of, moment, moment_of, status_badge
 from django_krcard.admin.filters import BrandFilter, ModeFilter
-from django_krcard.admin.mandate_actions import ChargeMandate, CompareWithStripe, EndMandate, HoldMandate, ResumeMandate
-from django_krcard.admin.mandate_page import page_of
-from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin, user_search_fields
+from django_krcard.admin.mixins import KrcardAdmin, PageContextMixin, ReadOnlyMixin, user_search_fields
 from django_krcard.formatting import card_label
 from django_krcard.models import Charge, Mandate
 
 
 @admin.register(Mandate)
-class MandateAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
-    page_actions = [ChargeMandate(), HoldMandate(), ResumeMandate(), CompareWithStripe(), EndMandate()]
+class MandateAdmin(PageActionsMixin, PageContextMixin, ReadOnlyMixin, KrcardAdmin):
+    page_actions = [
+        "django_krcard.admin.mandate_actions.ChargeMandate",
+        "django_krcard.admin.mandate_actions.HoldMandate",
+        "django_krcard.admin.mandate_actions.ResumeMandate",
+        "django_krcard.admin.mandate_actions.CompareWithStripe",
+        "django_krcard.admin.mandate_actions.EndMandate",
+    ]
+    page_context = "django_krcard.admin.mandate_page.page_of"
 
     list_display = [
         "reference",
@@ -79,8 +84,3 @@ class MandateAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
             return NOTHING
         badge = badge_of(status, Charge.Status(status).label)
         return format_html("{} {}", badge, moment(mandate.last_charge_at))
-
-    def render_change_form(self, request, context, add=False, change=False, form_url="", obj=None):
-        if obj:
-            context |= page_of(obj)
-        return super().render_change_form(request, context, add=add, change=change, form_url=form_url, obj=obj)

@@ -19,7 +19,6 @@ from django.utils.translation import gettext_lazy
 from django_krcard.admin.actions import PageActionsMixin
 from django_krcard.admin.display import moment_of, status_badge
 from django_krcard.admin.mixins import KrcardAdmin
-from django_krcard.admin.terms_actions import NewVersion, PublishTerms
 from django_krcard.admin.terms_items import ItemsField, line_of
 from django_krcard.conf import conf
 from django_krcard.formatting import each_period, how_much
@@ -70,7 +69,10 @@ class TermsTextInline(admin.StackedInline):
 
 @admin.register(Terms)
 class TermsAdmin(PageActionsMixin, KrcardAdmin):
-    page_actions = [PublishTerms(), NewVersion()]
+    page_actions = [
+        "django_krcard.admin.terms_actions.PublishTerms",
+        "django_krcard.admin.terms_actions.NewVersion",
+    ]
     inlines = [TermsTextInline]
 
     list_display = ["__str__", status_badge, "rule", published, "consents", "live"]

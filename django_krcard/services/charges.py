@@ -137,8 +137,10 @@ def _prepare(
 
 def _refused(mandate, existing, amount, reference, description, verdict, now, by, reason) -> Charge | None:
     """Keep the refusal: as a row if the amount is an amount, in the timeline always."""
-    refused = None
+    # What is no amount may be anything at all, and the timeline keeps JSON.
+    refused, told = None, repr(amount)
     if rules.is_amount(amount):
+        told = amount
         refused = existing or Charge(mandate=mandate, reference=reference, amount=amount, description=description)
         refused.status = Status.REFUSED
         refused.refusal_code = verdict.code
@@ -148,7 +150,7 @@ def _refused(mandate, existing, amount, reference, description, verdict, now, by
         refused.idempotency_key = _key(mandate, reference, refused.attempt)
         refused.requested_by, refused.reason = by, reason
         refused.save()
-    record(mandate, "charge_refused", actor=by, reference=reference, amount=repr(amount), code=verdict.code)
+    record(mandate, "charge_refused", actor=by, reference=reference, amount=told, code=verdict.code, reason=reason)
     signals.send_on_commit(signals.charge_refused, Charge, mandate=mandate, charge=refused, code=verdict.code)
     return refused
 

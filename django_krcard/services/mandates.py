@@ -46,7 +46,7 @@ def for_consent(consent: Consent) -> Mandate:
 
 
 def active_for(user, slug: str) -> Mandate | None:
-    """The active mandate of ``user`` under the terms ``slug`` in the mode of the key. What a site looks up to charge."""
+    """The active mandate of ``user`` under the terms ``slug`` in the key's mode. What a site looks up to charge."""
     if user.pk is None:
         # Nobody is signed in. Asking for the mandates of "no user" would find those of deleted accounts.
         return None
