@@ -85,7 +85,6 @@ def test_every_file_of_the_package_is_in_the_wheel(inside):
         "migrations/0001_*.py",
         "sandbox/migrations/0001_*.py",
         "sandbox/templates/*.html",
-        "management/commands/krcard_*.py",
         "templatetags/krcard.py",
     ],
 )

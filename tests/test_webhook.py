@@ -86,6 +86,25 @@ GOOD = sign(BODY)
         sign(b"another body"),
         "\u0000",
     ],
+    ids=[
+        "missing",
+        "nonsense",
+        "empty-parts",
+        "empty-signature",
+        "no-signature",
+        "wrong",
+        "non-ascii",
+        "other-scheme",
+        "huge",
+        "huge-timestamp",
+        "other-secret",
+        "empty-secret",
+        "blank-secret",
+        "old",
+        "future",
+        "other-body",
+        "nul",
+    ],
 )
 def test_what_is_not_proved_is_a_400_without_a_query(post, header, caplog):
     with CaptureQueriesContext(connection) as queries:

@@ -52,9 +52,11 @@ def fail(page):
     page.locator('button[formaction$="/fail/"]').click()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fresh_shop(shop):
-    return shop
+def save_card(page, slug, brand):
+    agree(page, slug)
+    choose_local_card(page, brand)
+    authorise(page)
+    expect(page.get_by_role("heading", name="카드가 등록되었")).to_be_visible()
 
 
 def test_the_whole_job(browse, shop):
@@ -131,11 +133,13 @@ def test_the_issuer_says_no_then_yes(browse):
 def test_buying_as_used_up_to_the_limit(browse):
     page = browse()
     log_in(page, "junho", "**/member/")
+    save_card(page, "as-used", "samsung")
+    page.goto("/member/")
     picture(page, "30-member")
     page.locator('form[action$="/orders/"] button').first.click()
     page.wait_for_url("**/orders/*/")
     picture(page, "31-order")
-    assert page.locator("main").inner_text()
+    expect(page.get_by_text("4,500원").first).to_be_visible()
 
 
 def test_turning_back_and_coming_again(browse):
@@ -181,9 +185,7 @@ def test_the_page_does_not_wait_for_the_webhook(browse, shop, delivery):
 def test_another_browser_without_the_cookie_learns_the_state_only(browse):
     page = browse()
     log_in(page, "minji", "**/member/")
-    agree(page, "as-used")
-    choose_local_card(page, "woori")
-    authorise(page)
+    save_card(page, "as-used", "woori")
 
     other = browse()
     other.goto(page.url)
@@ -195,6 +197,7 @@ def test_another_browser_without_the_cookie_learns_the_state_only(browse):
 def test_withdrawing_takes_one_confirmation(browse):
     page = browse()
     log_in(page, "minji", "**/member/")
+    save_card(page, "membership", "nh")
     page.goto("/krcard/")
     page.locator('a[href*="/krcard/mandates/"]').first.click()
     page.locator("details:has(form[action$='/revoke/']) summary").click()
