@@ -44,9 +44,9 @@ class PaymentMethodAdmin(ReadOnlyMixin, KrcardAdmin):
     def label(self, card: PaymentMethod) -> str:
         return card_label(card)
 
-    @admin.display(description=_("expiry"), empty_value=NOTHING)
-    def expiry(self, card: PaymentMethod) -> str | None:
-        return f"{card.exp_month:02}/{card.exp_year}" if card.exp_month and card.exp_year else None
+    @admin.display(description=_("expiry"))
+    def expiry(self, card: PaymentMethod) -> str:
+        return f"{card.exp_month:02}/{card.exp_year}" if card.exp_month and card.exp_year else NOTHING
 
     @admin.display(description=_("Stripe payment method"))
     def at_stripe(self, card: PaymentMethod) -> str:
