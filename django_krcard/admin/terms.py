@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_krcard.admin.actions import PageActionsMixin
-from django_krcard.admin.display import moment_of, status_badge
+from django_krcard.admin.display import NOTHING, actor, moment_of, status_badge
 from django_krcard.admin.mixins import KrcardAdmin
 from django_krcard.admin.terms_items import ItemsField, line_of
 from django_krcard.conf import conf
@@ -81,7 +81,7 @@ class TermsAdmin(PageActionsMixin, KrcardAdmin):
     search_help_text = gettext_lazy("Name in addresses, title")
 
     fieldsets = [
-        (None, {"fields": ["slug", "version", status_badge, published, "consents", "live"]}),
+        (None, {"fields": ["slug", "version", status_badge, published, "publisher", "consents", "live"]}),
         (
             gettext_lazy("What may be charged"),
             {
@@ -99,7 +99,7 @@ class TermsAdmin(PageActionsMixin, KrcardAdmin):
             },
         ),
     ]
-    readonly_fields = [status_badge, published, "consents", "live"]
+    readonly_fields = [status_badge, published, "publisher", "consents", "live"]
 
     def get_queryset(self, request) -> QuerySet[Terms]:
         given = Consent.objects.filter(terms=OuterRef("pk"))
@@ -115,6 +115,10 @@ class TermsAdmin(PageActionsMixin, KrcardAdmin):
         recurring = terms.frequency == Frequency.RECURRING
         how_often = each_period(terms.rule) if recurring else terms.get_frequency_display()
         return f"{how_much(terms.rule)}, {how_often}"
+
+    @admin.display(description=gettext_lazy("published by"))
+    def publisher(self, terms: Terms) -> str:
+        return actor(terms.published_by) or NOTHING
 
     @admin.display(description=gettext_lazy("consents"), ordering="number_of_consents")
     def consents(self, terms: Terms) -> int:

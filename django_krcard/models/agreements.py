@@ -28,6 +28,7 @@ class Terms(models.Model):
     )
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.DRAFT, editable=False)
     published_at = models.DateTimeField(_("published at"), null=True, blank=True, editable=False)
+    published_by = models.CharField(_("published by"), max_length=150, blank=True, editable=False)
 
     frequency = models.CharField(_("frequency"), max_length=16, choices=Frequency)
     period = models.CharField(_("period"), max_length=8, choices=Period, null=True, blank=True)

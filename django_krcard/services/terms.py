@@ -49,7 +49,7 @@ def sha256(words: str) -> str:
 def publish(terms: Terms, *, by: str) -> Terms:
     """Put a draft in force and retire the version before it. From now on it cannot be changed.
 
-    Raises ``ValidationError`` with a sentence for each thing that is missing. ``by`` is who did it.
+    Raises ``ValidationError`` with a sentence for each thing that is missing. ``by`` is "staff:<name>" or "system".
     """
     if terms.status != Terms.Status.DRAFT:
         raise ValidationError(_("Only a draft can be published."))
@@ -59,6 +59,7 @@ def publish(terms: Terms, *, by: str) -> Terms:
         Terms.objects.filter(slug=terms.slug, status=Terms.Status.PUBLISHED).update(status=Terms.Status.RETIRED)
         terms.status = Terms.Status.PUBLISHED
         terms.published_at = timezone.now()
+        terms.published_by = by
         terms.save()
     return terms
 
