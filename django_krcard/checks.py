@@ -88,6 +88,16 @@ def check_evidence_keys(**kwargs):
     return [Warning(text, hint=hint, id="krcard.W004")]
 
 
+def check_sqlite(**kwargs):
+    for alias, database in settings.DATABASES.items():
+        sqlite = database.get("ENGINE", "").endswith("sqlite3")
+        if sqlite and database.get("OPTIONS", {}).get("transaction_mode") != "IMMEDIATE":
+            hint = 'Give it "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20}, see the README.'
+            text = f"Database {alias!r} is SQLite in its default mode: visitors at the same moment can meet an error."
+            return [Warning(text, hint=hint, id="krcard.W005")]
+    return []
+
+
 def check_unknown_settings(**kwargs):
     unknown = [
         name
@@ -114,4 +124,4 @@ CHECKS = [
 ]
 
 #: Only with ``check --deploy``.
-DEPLOY_CHECKS = [check_evidence_keys]
+DEPLOY_CHECKS = [check_evidence_keys, check_sqlite]

@@ -1,7 +1,11 @@
 """Wrong settings are found at breakfast."""
 
+from types import SimpleNamespace
+
 import pytest
 from django.core.checks import run_checks
+
+from django_krcard import checks
 
 
 def found(**kwargs):
@@ -45,3 +49,17 @@ def test_evidence_that_hangs_on_the_secret_key_is_a_warning_before_going_live(se
     assert "krcard.W004" in found(include_deployment_checks=True)
     settings.KRCARD_EVIDENCE_KEYS = {"2026": "long and random"}
     assert "krcard.W004" not in found(include_deployment_checks=True)
+
+
+@pytest.mark.parametrize(
+    ("database", "warned"),
+    [
+        ({"ENGINE": "django.db.backends.sqlite3"}, True),
+        ({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}, False),
+        ({"ENGINE": "django.db.backends.postgresql"}, False),
+    ],
+)
+def test_sqlite_in_its_default_mode_is_a_warning_before_going_live(monkeypatch, database, warned):
+    # Not the settings fixture: Django does not let its databases be overridden.
+    monkeypatch.setattr(checks, "settings", SimpleNamespace(DATABASES={"default": database}))
+    assert [message.id for message in checks.check_sqlite()] == (["krcard.W005"] if warned else [])
