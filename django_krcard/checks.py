@@ -4,8 +4,10 @@ from difflib import get_close_matches
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import Error, Warning
+from django.db import DEFAULT_DB_ALIAS, router
 
 from django_krcard.conf import KNOWN_SETTINGS, conf
 
@@ -73,6 +75,22 @@ def check_time_zone(**kwargs):
     return []
 
 
+def check_use_tz(**kwargs):
+    if settings.USE_TZ:
+        return []
+    hint = "Set USE_TZ = True: the periods of the terms are counted in KRCARD_TIME_ZONE."
+    return [Error("USE_TZ is off.", hint=hint, id="krcard.E008")]
+
+
+def check_database(**kwargs):
+    charge = apps.get_model("krcard", "Charge")
+    if router.db_for_read(charge) == router.db_for_write(charge) == DEFAULT_DB_ALIAS:
+        return []
+    hint = "Route the apps krcard and krcard_sandbox to 'default' for reading and writing."
+    text = "A database router sends krcard elsewhere. On a replica that lags, one period could be charged twice."
+    return [Error(text, hint=hint, id="krcard.E009")]
+
+
 def check_mode(**kwargs):
     if settings.DEBUG and not conf.SANDBOX and getattr(settings, "STRIPE_SECRET_KEY", "") and conf.LIVEMODE:
         hint = "Use a test key while you develop."
@@ -98,6 +116,13 @@ def check_sqlite(**kwargs):
     return []
 
 
+def check_hosts(**kwargs):
+    if conf.BASE_URL or "*" not in settings.ALLOWED_HOSTS:
+        return []
+    hint = 'Set KRCARD_BASE_URL, for example "https://shop.example", or name the hosts in ALLOWED_HOSTS.'
+    return [Warning("Any host may be given to Stripe as the customer's way back.", hint=hint, id="krcard.W006")]
+
+
 def check_unknown_settings(**kwargs):
     unknown = [
         name
@@ -119,9 +144,11 @@ CHECKS = [
     check_payment_method_types,
     check_base_url,
     check_time_zone,
+    check_use_tz,
+    check_database,
     check_mode,
     check_unknown_settings,
 ]
 
 #: Only with ``check --deploy``.
-DEPLOY_CHECKS = [check_evidence_keys, check_sqlite]
+DEPLOY_CHECKS = [check_evidence_keys, check_sqlite, check_hosts]

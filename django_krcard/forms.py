@@ -18,6 +18,7 @@ SALT = "krcard.offer"
 MAX_AGE = 24 * 60 * 60
 
 CHANGED = _("The terms were changed while this page was open. Please read them again.")
+REPLACED = _("You agreed again in another window meanwhile. Go on there, or start once more here.")
 NOT_OURS = _("This form could not be verified. Please read the terms and agree again.")
 
 

@@ -7,27 +7,25 @@ costs a site more than all of Django's own start.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from django.db import connections
 from django.utils.module_loading import import_string
 
 from django_krcard.conf import conf
 from django_krcard.exceptions import (
     CardDeclined,
     GatewayError,
-    InsideTransaction,
     KeyReused,
     StripeBusy,
     StripeRefusedKey,
     StripeRefusedRequest,
     StripeUnavailable,
 )
+from django_krcard.transactions import refuse_inside_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +87,7 @@ class PaymentIntent:
 
 def create_customer(params: dict[str, Any], *, key: str) -> str:
     """Make a Customer and return its id. https://docs.stripe.com/api/customers/create"""
-    with _errors_translated():
-        return _client().v1.customers.create(params, {"idempotency_key": key}).id
+    return _ask(lambda stripe: stripe.customers.create(params, {"idempotency_key": key})).id
 
 
 def create_checkout_session(params: dict[str, Any], *, key: str) -> CheckoutSession:
@@ -98,8 +95,7 @@ def create_checkout_session(params: dict[str, Any], *, key: str) -> CheckoutSess
 
     ``params`` come from ``checkout_session_params`` and are sent as they are, so that a repeat under ``key`` is equal.
     """
-    with _errors_translated():
-        return _session(_client().v1.checkout.sessions.create(params, {"idempotency_key": key}))
+    return _session(_ask(lambda stripe: stripe.checkout.sessions.create(params, {"idempotency_key": key})))
 
 
 def checkout_session_params(
@@ -134,32 +130,27 @@ def checkout_session_params(
 def retrieve_checkout_session(session_id: str) -> CheckoutSession:
     """https://docs.stripe.com/api/checkout/sessions/retrieve"""
     params = {"expand": ["setup_intent", "setup_intent.payment_method", "setup_intent.mandate"]}
-    with _errors_translated():
-        return _session(_client().v1.checkout.sessions.retrieve(session_id, params))
+    return _session(_ask(lambda stripe: stripe.checkout.sessions.retrieve(session_id, params)))
 
 
 def expire_checkout_session(session_id: str, *, key: str) -> None:
     """https://docs.stripe.com/api/checkout/sessions/expire"""
-    with _errors_translated():
-        _client().v1.checkout.sessions.expire(session_id, {}, {"idempotency_key": key})
+    _ask(lambda stripe: stripe.checkout.sessions.expire(session_id, {}, {"idempotency_key": key}))
 
 
 def retrieve_payment_method(payment_method_id: str) -> Card:
     """https://docs.stripe.com/api/payment_methods/retrieve"""
-    with _errors_translated():
-        return _card(_client().v1.payment_methods.retrieve(payment_method_id).to_dict())
+    return _card(_ask(lambda stripe: stripe.payment_methods.retrieve(payment_method_id)).to_dict())
 
 
 def detach_payment_method(payment_method_id: str, *, key: str) -> None:
     """https://docs.stripe.com/api/payment_methods/detach"""
-    with _errors_translated():
-        _client().v1.payment_methods.detach(payment_method_id, {}, {"idempotency_key": key})
+    _ask(lambda stripe: stripe.payment_methods.detach(payment_method_id, {}, {"idempotency_key": key}))
 
 
 def retrieve_mandate_status(mandate_id: str) -> str:
     """active, inactive or pending. https://docs.stripe.com/api/mandates/retrieve"""
-    with _errors_translated():
-        return _client().v1.mandates.retrieve(mandate_id).status
+    return _ask(lambda stripe: stripe.mandates.retrieve(mandate_id)).status
 
 
 def payment_intent_params(
@@ -187,14 +178,12 @@ def create_payment_intent(params: dict[str, Any], *, key: str) -> PaymentIntent:
 
     Raises ``CardDeclined`` when Stripe executed it and it failed, ``StripeUnavailable`` when nobody knows.
     """
-    with _errors_translated():
-        return _intent(_client().v1.payment_intents.create(params, {"idempotency_key": key}))
+    return _intent(_ask(lambda stripe: stripe.payment_intents.create(params, {"idempotency_key": key})))
 
 
 def retrieve_payment_intent(payment_intent_id: str) -> PaymentIntent:
     """https://docs.stripe.com/api/payment_intents/retrieve"""
-    with _errors_translated():
-        return _intent(_client().v1.payment_intents.retrieve(payment_intent_id))
+    return _intent(_ask(lambda stripe: stripe.payment_intents.retrieve(payment_intent_id)))
 
 
 def verify_signature(body: bytes, header: str, secret: str, tolerance: int) -> None:
@@ -208,7 +197,7 @@ def verify_signature(body: bytes, header: str, secret: str, tolerance: int) -> N
 
 
 def _client():
-    _refuse_inside_transaction()
+    refuse_inside_transaction()
     return _client_for(conf.STRIPE_SECRET_KEY, conf.STRIPE_API_VERSION, conf.STRIPE_API_BASE, conf.SANDBOX)
 
 
@@ -232,31 +221,20 @@ def _client_for(secret_key: str, api_version: str, api_base: str | None, sandbox
     )
 
 
-def _refuse_inside_transaction() -> None:
-    """Law 2: a slow answer must not hold locks, and a rollback must not forget what Stripe has done.
-
-    The transaction that Django's own TestCase wraps around a test does not count.
-    """
-    for connection in connections.all(initialized_only=True):
-        if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
-            raise InsideTransaction(
-                "Stripe was called while a database transaction was open. Call it after the transaction, "
-                "for example from transaction.on_commit(); with ATOMIC_REQUESTS mark the view non_atomic_requests."
-            )
-
-
-@contextmanager
-def _errors_translated() -> Iterator[None]:
+def _ask(request: Callable[[Any], Any]) -> Any:
+    """Make one request of the v1 API and return Stripe's object; its errors become ours."""
     import stripe
 
     try:
-        yield
+        return request(_client().v1)
     except stripe.StripeError as error:
-        raise _translated(error) from None
+        translated = _translated(error)
+    # Out here, so that Stripe's error does not travel along: its body may hold client secrets and addresses.
+    raise translated
 
 
 def _translated(error) -> GatewayError:
-    """Our error for Stripe's. The original is dropped on purpose: its body may hold client secrets and addresses."""
+    """Our error for Stripe's."""
     import stripe
 
     # Not error.code: for a 409 the SDK leaves it out.

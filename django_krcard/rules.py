@@ -18,6 +18,10 @@ from django.utils.translation import pgettext_lazy
 MIN_AMOUNT = 100
 MAX_AMOUNT = 99_999_999
 
+#: Beyond these the calendar ends before the agreement does.
+MAX_PERIOD_COUNT = 366
+MAX_VALID_FOR_DAYS = 36_500
+
 
 class Frequency(TextChoices):
     ONE_TIME = "one_time", _("one time")
@@ -82,15 +86,19 @@ class Rule(NamedTuple):
             return 1
         return self.max_charges_per_period
 
-    def ends_before(self, began_on: date) -> date:
-        """The first day on which the agreement does not hold any more."""
-        return date.max if self.valid_for_days is None else began_on + timedelta(days=self.valid_for_days)
+    def ends_before(self, agreed_on: date) -> date:
+        """The first day on which an agreement made on ``agreed_on`` does not hold any more."""
+        return date.max if self.valid_for_days is None else agreed_on + timedelta(days=self.valid_for_days)
 
     def problems(self) -> dict[str, Any]:
         """``{field: sentence}`` for everything that makes this rule no rule."""
         found = {}
         if not is_amount(self.amount):
             found["amount"] = MESSAGES["amount_invalid"]
+        if not 1 <= self.period_count <= MAX_PERIOD_COUNT:
+            found["period_count"] = _("From 1 to 366.")
+        if self.valid_for_days is not None and not 1 <= self.valid_for_days <= MAX_VALID_FOR_DAYS:
+            found["valid_for_days"] = _("From 1 to 36,500 days.")
         if self.frequency == Frequency.ONE_TIME and self.period:
             found["period"] = _("A one-time payment has no period.")
         if self.frequency == Frequency.RECURRING and not self.period:
@@ -105,11 +113,14 @@ class Rule(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What is so at the moment of a charge. ``day`` and ``began_on`` are calendar days where the terms rule."""
+    """What is so at the moment of a charge. Days are calendar days where the terms rule."""
 
     rule: Rule
     day: date
+    #: When the mandate became active. Periods are counted from here, also after agreeing again.
     began_on: date | None
+    #: When the consent in force was given: it holds for so many days from here.
+    agreed_on: date
     mandate_status: str
     same_mode: bool = True
     charging_paused: bool = False
@@ -118,6 +129,7 @@ class Facts(NamedTuple):
     card_attached: bool = True
     notice_given_on: date | None = None
     #: Charges that moved money or still may: ready, sending, unknown, processing, action_required, succeeded.
+    #: Under this consent, or still open under one before it.
     charges_ever: int = 0
     charges_in_period: int = 0
     amount_in_period: int = 0
@@ -193,7 +205,7 @@ def _refusals(facts: Facts, amount: Any):
         yield "card_detached"
     if facts.day < facts.began_on:
         yield "before_start"
-    if facts.day >= rule.ends_before(facts.began_on):
+    if facts.day >= rule.ends_before(facts.agreed_on):
         yield "after_end"
     if rule.amount_kind == AmountKind.FIXED and amount != rule.amount:
         yield "amount_not_agreed"

@@ -6,9 +6,15 @@ from django.test import Client
 from django.urls import reverse
 
 from django_krcard import services
-from django_krcard.sandbox import control
-from django_krcard.sandbox.models import Resource
-from tests.factories import REQUIRED, PublishedTerms, UserFactory, consent_of
+from django_krcard.testing.sandbox import books
+from tests.factories import REQUIRED, PublishedTerms, UserFactory, saved_mandate
+
+#: Our own fixtures for other people's sites. The entry point has the same name, so that installed or not it is loaded
+#: once.
+pytest_plugins = ["django_krcard.testing.plugin"]
+
+#: A site of its own, with a suite of its own: tests/test_packaging.py runs it where only the wheel is installed.
+collect_ignore = ["tiny_site"]
 
 NO_SKIPS = os.environ.get("KRCARD_TEST_NO_SKIPS") == "1"
 
@@ -80,13 +86,8 @@ def agree(minji, membership):
 def save_card(user):
     """Give a customer an active mandate under ``terms``, through the sandbox."""
 
-    def save(terms, *, customer=None, brand="shinhan", last4="1234"):
-        customer = customer or services.get_or_create_customer(user)
-        setup = services.start_checkout(
-            consent_of(customer, terms), success_url="http://testserver/ok", cancel_url="http://testserver/no"
-        )
-        control.authorise(setup.checkout_session_id, brand=brand, last4=last4)
-        return services.complete_setup(setup)
+    def save(terms, *, customer=None, **card):
+        return saved_mandate(customer or services.get_or_create_customer(user), terms, **card)
 
     return save
 
@@ -100,11 +101,7 @@ def mandate(save_card, membership):
 @pytest.fixture
 def ledger():
     """The payment intents at Stripe, oldest first: what really happened to the money."""
-
-    def read():
-        return [row.body for row in Resource.objects.filter(kind="payment_intent").order_by("pk")]
-
-    return read
+    return lambda: books("payment_intent")
 
 
 @pytest.fixture

@@ -149,5 +149,22 @@ def test_a_site_starts_in_a_clean_environment(clean_python, tmp_path):
     assert clean_python.parents[1] in Path(where.strip()).parents
 
 
+def test_a_tiny_site_tests_its_own_flow_with_what_the_wheel_brings(wheel, tmp_path):
+    """It has the wheel with its `testing` extra, the documented fixtures, and nothing of this repository."""
+    site = tmp_path / "tiny_site"
+    shutil.copytree(ROOT / "tests" / "tiny_site", site, ignore=NOT_SOURCE)
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[testing]", cwd=tmp_path)
+
+    said = run(python, "-m", "pytest", "-q", cwd=site)
+
+    assert "2 passed" in said
+    [suite] = site.glob("test_*.py")
+    assert len(suite.read_text(encoding="utf-8").splitlines()) < 30
+    # The plugin came by its entry point.
+    assert "krcard_sandbox" in run(python, "-m", "pytest", "--fixtures", cwd=site)
+
+
 def test_all_that_was_installed_fits_together(clean_python, tmp_path):
     run(clean_python, "-m", "pip", "check", cwd=tmp_path)

@@ -13,7 +13,13 @@ ONCE = Rule(frequency="one_time", amount_kind="fixed", amount=50_000)
 
 
 def facts(rule=MONTHLY, **changes):
-    usual = Facts(rule=rule, day=date(2026, 11, 22), began_on=date(2026, 11, 1), mandate_status="active")
+    usual = Facts(
+        rule=rule,
+        day=date(2026, 11, 22),
+        began_on=date(2026, 11, 1),
+        agreed_on=date(2026, 11, 1),
+        mandate_status="active",
+    )
     return usual._replace(**changes)
 
 
@@ -119,6 +125,8 @@ def test_one_time_has_no_periods():
         (ONCE._replace(max_amount_per_period=50_000), "period"),
         (AS_USED._replace(max_amount_per_period=None), "max_amount_per_period"),
         (AS_USED._replace(max_amount_per_period=29_999), "max_amount_per_period"),
+        (MONTHLY._replace(valid_for_days=36_501), "valid_for_days"),
+        (MONTHLY._replace(period_count=0), "period_count"),
     ],
 )
 def test_a_rule_that_is_no_rule_says_where(rule, field):

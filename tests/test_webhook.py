@@ -1,23 +1,20 @@
 """The webhook: nothing forged gets in, nothing comes twice."""
 
-import hashlib
-import hmac
 import json
 import time
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_krcard.models import CardSetup, Event, Mandate
 from django_krcard.sandbox import control
+from django_krcard.testing import WEBHOOK_SECRET, sign
 from django_krcard.webhooks.handlers import HANDLERS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SECRET = "whsec_krcard_tests"
 EVENT = {
     "id": "evt_test_1",
     "object": "event",
@@ -28,27 +25,12 @@ EVENT = {
 }
 
 
-def sign(body, secret=SECRET, at=None):
-    at = int(time.time()) if at is None else at
-    mac = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={mac}"
-
-
 @pytest.fixture
-def post():
+def post(krcard_events):
     """Post a body as Stripe would; ``header`` replaces the right signature."""
 
-    def send(body, header=None, **extra):
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        header = sign(body) if header is None else header
-        client = Client(enforce_csrf_checks=True, raise_request_exception=False)
-        return client.post(
-            reverse("krcard:webhook"),
-            body,
-            content_type="application/json",
-            headers={"Stripe-Signature": header},
-            **extra,
-        )
+    def send(body, header=None):
+        return krcard_events.post_raw(body if isinstance(body, bytes) else json.dumps(body), header=header)
 
     return send
 
@@ -123,7 +105,7 @@ def test_without_a_secret_everybody_is_refused(post, settings, secret):
 
 
 def test_two_secrets_count_while_one_is_being_rolled(post, settings):
-    settings.STRIPE_WEBHOOK_SECRET = ["", "whsec_new", SECRET]
+    settings.STRIPE_WEBHOOK_SECRET = ["", "whsec_new", WEBHOOK_SECRET]
     assert post(BODY, sign(BODY, secret="whsec_new")).status_code == 200
     assert post(BODY, sign(BODY)).status_code == 200
     settings.STRIPE_WEBHOOK_SECRET = ["whsec_new"]
@@ -227,7 +209,7 @@ def test_events_of_others_are_ignored(post):
 
 def test_a_charge_we_do_not_have_yet_waits(post, mandate):
     metadata = {"krcard_mandate": str(mandate.public_id), "krcard_reference": "not-yet"}
-    message = EVENT | {"type": "payment_intent.succeeded", "data": {"object": {"id": "pi_1", "metadata": metadata}}}
+    message = EVENT | {"type": "payment_intent.succeeded", "data": {"object": {"id": "pi_1", "metadata": metadata, "created": int(time.time())}}}
     assert post(message).status_code == 500
     assert Event.objects.get(stripe_id="evt_test_1").status == "failed"
 

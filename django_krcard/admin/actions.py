@@ -10,7 +10,6 @@ from django.contrib import messages
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model
-from django.db.transaction import non_atomic_requests
 from django.http import Http404
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -21,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_krcard.exceptions import GatewayError, KrcardError
+from django_krcard.transactions import never_atomic
 
 
 class ReasonForm(forms.Form):
@@ -95,7 +95,7 @@ class PageActionsMixin:
             return self.page_action_view(request, object_id, action)
 
         # Stripe is asked outside of transactions only, also where the site has ATOMIC_REQUESTS.
-        return non_atomic_requests(self.admin_site.admin_view(page))
+        return never_atomic(self.admin_site.admin_view(page))
 
     def page_action_view(self, request, object_id: str, action: PageAction):
         if not request.user.has_perm(action.permission):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.contrib import admin, messages
-from django.db.transaction import non_atomic_requests
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import Truncator
@@ -14,6 +13,7 @@ from django_krcard.admin.display import moment_of, status_badge, stripe_id
 from django_krcard.admin.filters import ModeFilter
 from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin
 from django_krcard.models import Event
+from django_krcard.transactions import never_atomic
 
 
 @admin.register(Event)
@@ -49,7 +49,7 @@ class EventAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
     ]
 
     # The action below asks Stripe, and that is done outside of transactions only.
-    @non_atomic_requests
+    @never_atomic
     def changelist_view(self, request, extra_context=None):
         return super().changelist_view(request, extra_context)
 

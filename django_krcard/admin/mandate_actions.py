@@ -86,9 +86,6 @@ def outcome_of(charge: Charge) -> Outcome:
         return Outcome(text % names, messages.WARNING)
     if charge.status == Status.PROCESSING:
         return Outcome(_("%(amount)s is being processed. The result will be shown here.") % names, messages.INFO)
-    if charge.status == Status.READY:
-        text = _("Stripe did not take it: %(amount)s was not charged yet. Send the charge below again in a minute.")
-        return Outcome(text % names, messages.WARNING)
     text = _("Nobody knows yet whether %(amount)s was charged. Do not charge anew: send the charge below again.")
     return Outcome(text % names, messages.WARNING)
 

@@ -14,6 +14,31 @@ from django_krcard.models.base import AppendOnlyModel, Record
 from django_krcard.rules import ENDED, AmountKind, Frequency, MandateStatus, Period, Rule
 
 
+class DraftsOnlyQuerySet(models.QuerySet):
+    """Changes and removes drafts, and refuses when a row was published. ``status_at`` leads to the status."""
+
+    status_at = "status"
+
+    def _refuse_published(self) -> None:
+        if self.exclude(**{self.status_at: Terms.Status.DRAFT}).exists():
+            raise RecordIsFinal("Published terms are never changed or removed. A change is a new version.")
+
+    def update(self, **kwargs):
+        self._refuse_published()
+        return super().update(**kwargs)
+
+    def delete(self):
+        self._refuse_published()
+        return super().delete()
+
+    def retire(self) -> int:
+        return super().update(status=Terms.Status.RETIRED)
+
+
+class TextQuerySet(DraftsOnlyQuerySet):
+    status_at = "terms__status"
+
+
 class Terms(models.Model):
     """One version of what customers are asked to agree to. Immutable once published."""
 
@@ -28,7 +53,7 @@ class Terms(models.Model):
     )
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.DRAFT, editable=False)
     published_at = models.DateTimeField(_("published at"), null=True, blank=True, editable=False)
-    published_by = models.CharField(_("published by"), max_length=150, blank=True, editable=False)
+    published_by = models.CharField(_("published by"), max_length=300, blank=True, editable=False)
 
     frequency = models.CharField(_("frequency"), max_length=16, choices=Frequency)
     period = models.CharField(_("period"), max_length=8, choices=Period, null=True, blank=True)
@@ -41,6 +66,8 @@ class Terms(models.Model):
     max_amount_per_period = models.PositiveIntegerField(_("won per period, at most"), null=True, blank=True)
     notice_days = models.PositiveSmallIntegerField(_("days of advance notice"), default=0)
     valid_for_days = models.PositiveIntegerField(_("valid for days"), null=True, blank=True)
+
+    objects = DraftsOnlyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("terms")
@@ -105,6 +132,8 @@ class TermsText(models.Model):
         help_text=_('A list of {"key": …, "label": …, "required": true or false}. At least one is required.'),
     )
 
+    objects = TextQuerySet.as_manager()
+
     #: The guide's points in the order in which they are shown.
     POINTS = ("permission", "timing", "amount_basis", "cancellation")
 
@@ -151,7 +180,9 @@ class TermsText(models.Model):
         return super().delete(*args, **kwargs)
 
     def _refuse_change_once_published(self) -> None:
-        if Terms._base_manager.filter(pk=self.terms_id).exclude(status=Terms.Status.DRAFT).exists():
+        # Both those it goes to and those it comes from.
+        terms = models.Q(pk=self.terms_id) | models.Q(texts=self.pk or 0)
+        if Terms.objects.filter(terms).exclude(status=Terms.Status.DRAFT).exists():
             raise RecordIsFinal(f"{self.terms} was published. A change is a new version.")
 
 
@@ -185,7 +216,7 @@ class Consent(AppendOnlyModel, Record):
     text_sha256 = models.CharField(_("SHA-256 of the text"), max_length=64)
     ticked = models.JSONField(_("boxes ticked"))
     given_at = models.DateTimeField(_("given at"))
-    ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
+    ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True, unpack_ipv4=True)
     user_agent = models.TextField(_("user agent"), blank=True)
     page_url = models.TextField(_("page"), blank=True)
     source = models.CharField(_("source"), max_length=16, choices=Source, default=Source.WEB)
@@ -233,7 +264,7 @@ class Mandate(Record):
     activated_at = models.DateTimeField(_("active since"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
     end_reason = models.CharField(_("reason of the end"), max_length=500, blank=True)
-    ended_by = models.CharField(_("ended by"), max_length=150, blank=True)
+    ended_by = models.CharField(_("ended by"), max_length=300, blank=True)
 
     class Meta:
         verbose_name = _("mandate")
@@ -258,7 +289,7 @@ class TimelineEntry(AppendOnlyModel):
     mandate = models.ForeignKey(Mandate, verbose_name=_("mandate"), on_delete=models.PROTECT, related_name="timeline")
     kind = models.CharField(_("what"), max_length=64)
     at = models.DateTimeField(_("at"), default=timezone.now)
-    actor = models.CharField(_("who"), max_length=150)
+    actor = models.CharField(_("who"), max_length=300)
     data = models.JSONField(_("details"), default=dict)
 
     class Meta(AppendOnlyModel.Meta):

@@ -60,10 +60,14 @@ class AppendOnlyQuerySet(models.QuerySet):
 
     update = bulk_update = delete = _raw_delete = update_or_create = _refuse
 
-    def bulk_create(self, objs, *args, **kwargs):
-        if kwargs.get("update_conflicts"):
+    def _update(self, values):
+        # Where every save() of a row ends. loaddata asks for it first and inserts when there was nothing to change.
+        return self._refuse() if self.exists() else 0
+
+    def bulk_create(self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, *args, **kwargs):
+        if update_conflicts:
             self._refuse()
-        return super().bulk_create(objs, *args, **kwargs)
+        return super().bulk_create(objs, batch_size, ignore_conflicts, update_conflicts, *args, **kwargs)
 
 
 class AppendOnlyModel(models.Model):

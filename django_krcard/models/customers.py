@@ -24,6 +24,7 @@ class Customer(Record):
         editable=False,
         help_text=_("What Stripe is asked, the same at every try. Emptied once there is a customer."),
     )
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1, editable=False)
     livemode = models.BooleanField(_("live mode"), default=False)
 
     class Meta:

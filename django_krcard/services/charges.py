@@ -47,6 +47,20 @@ STATUS_OF_INTENT = {
 }
 
 
+#: How much is known of a charge that was sent. Its state never falls back to a lower rank.
+RANK = {
+    Status.SCHEDULED: 0,
+    Status.READY: 0,
+    Status.SENDING: 0,
+    Status.UNKNOWN: 0,
+    Status.PROCESSING: 1,
+    Status.ACTION_REQUIRED: 2,
+    Status.DECLINED: 2,
+    Status.SUCCEEDED: 3,
+    Status.CANCELLED: 3,
+}
+
+
 def can_charge(mandate: Mandate, amount: int, *, at: datetime | None = None) -> rules.Verdict:
     """Say whether ``amount`` whole won may be charged under ``mandate`` (now, or ``at``), and if not, why.
 
@@ -75,6 +89,8 @@ def charge(
     if not verdict.allowed:
         raise ChargeRefused(verdict.code, verdict.message, prepared)
     if _claim(prepared):
+        # Read again: what is sent is what was committed, also when another caller prepared it once more.
+        prepared.refresh_from_db()
         _send(prepared)
     prepared.refresh_from_db()
     return prepared
@@ -86,10 +102,10 @@ def next_payment_on(mandate: Mandate) -> date | None:
     if mandate.status != Mandate.Status.ACTIVE or rule.frequency != rules.Frequency.RECURRING:
         return None
     facts = _facts(mandate, timezone.now())
-    if facts.charges_in_period < rule.charges_per_period:
-        return facts.day
-    _start, day = rules.period_around(facts.day, anchor=facts.began_on, rule=rule)
-    return day if day < rule.ends_before(facts.began_on) else None
+    day = facts.day
+    if facts.charges_in_period >= rule.charges_per_period:
+        _start, day = rules.period_around(facts.day, anchor=facts.began_on, rule=rule)
+    return day if day < rule.ends_before(facts.agreed_on) else None
 
 
 def sync(charge: Charge, *, stripe_id: str = "") -> Charge:
@@ -114,6 +130,9 @@ def _prepare(
         if existing and (type(amount) is not int or existing.amount != amount):
             raise ReferenceConflict(f"{reference!r} was used for {existing.amount} won under mandate {mandate}.")
         if existing and not _may_be_sent(existing, now):
+            return existing, None
+        if existing and existing.first_sent_at and existing.payment_method_id != mandate.payment_method_id:
+            # The card was replaced meanwhile. What was asked of the old one is never asked of it again.
             return existing, None
         verdict = rules.judge(_facts(mandate, now, besides=existing), amount)
         if existing and existing.first_sent_at:
@@ -172,14 +191,18 @@ def _facts(mandate: Mandate, at: datetime, *, besides: Charge | None = None) -> 
     if besides:
         counted = counted.exclude(pk=besides.pk)
     inside = Q(due_at__gte=_midnight(period[0]), due_at__lt=_midnight(period[1])) if period else Q(pk=None)
+    under_this_consent = Q(consent=mandate.consent) | ~Q(status=Status.SUCCEEDED)
     used = counted.aggregate(
-        ever=Count("pk"), in_period=Count("pk", filter=inside), amount=Coalesce(Sum("amount", filter=inside), 0)
+        ever=Count("pk", filter=under_this_consent),
+        in_period=Count("pk", filter=inside),
+        amount=Coalesce(Sum("amount", filter=inside), 0),
     )
     card = mandate.payment_method
     return rules.Facts(
         rule=rule,
         day=day,
         began_on=began_on,
+        agreed_on=_day(mandate.consent.given_at),
         mandate_status=mandate.status,
         same_mode=mandate.customer.livemode == conf.LIVEMODE,
         charging_paused=conf.CHARGING_PAUSED,
@@ -230,16 +253,20 @@ def _params(charge: Charge) -> dict[str, Any]:
 def _claim(charge: Charge) -> bool:
     """Take the charge for sending, if nobody else has and the mandate was not ended since it was judged.
 
-    Compare-and-set, so it holds on every database.
+    Compare-and-set on the charge alone: PostgreSQL does not look again at what stands in a subquery after it waited
+    for a lock. So the mandate is asked first, under its own.
     """
     now = timezone.now()
     free = Q(status__in=[Status.READY, Status.UNKNOWN]) | Q(status=Status.SENDING, lease_until__lt=now)
-    claimed = Charge.objects.filter(free, pk=charge.pk, mandate__status=Mandate.Status.ACTIVE).update(
-        status=Status.SENDING,
-        lease_until=now + LEASE,
-        first_sent_at=Coalesce(F("first_sent_at"), now),
-        last_sent_at=now,
-    )
+    with transaction.atomic():
+        if lock(charge.mandate).status != Mandate.Status.ACTIVE:
+            return False
+        claimed = Charge.objects.filter(free, pk=charge.pk).update(
+            status=Status.SENDING,
+            lease_until=now + LEASE,
+            first_sent_at=Coalesce(F("first_sent_at"), now),
+            last_sent_at=now,
+        )
     return claimed == 1
 
 
@@ -253,13 +280,16 @@ def _send(charge: Charge) -> None:
     except StripeRefusedRequest as error:
         # A detached card or a dead mandate comes as 400 too: not executed, and no reason to break the caller's page.
         _settle(charge, Status.DECLINED, code=error.code or "invalid_request")
-    except StripeBusy as error:
-        # 429 was not executed; 409 means that another sender has the key right now.
-        _settle(charge, Status.READY if error.http_status == 429 else Status.UNKNOWN, code=error.code)
     except StripeRefusedKey as error:
-        _settle(charge, Status.READY, code=error.code)
+        if charge.first_sent_at == charge.last_sent_at:
+            # The only request so far, and it was not executed: as if it had never been sent.
+            Charge.objects.filter(pk=charge.pk, status=Status.SENDING).update(first_sent_at=None)
+            _settle(charge, Status.READY, code=error.code)
+        else:
+            _settle(charge, Status.UNKNOWN, code=error.code)
         raise
-    except (StripeUnavailable, KeyReused) as error:
+    except (StripeUnavailable, StripeBusy, KeyReused) as error:
+        # Also 409 and 429: the SDK tries again by itself, and an earlier try may have been executed.
         _settle(charge, Status.UNKNOWN, code=error.code)
     else:
         _apply(charge, intent)
@@ -287,8 +317,8 @@ def _settle(charge: Charge, status: str, *, stripe_id: str = "", code: str = "",
     """Write down the state of a charge under its lock, once; what is final stays."""
     with transaction.atomic():
         charge = lock(charge)
-        if charge.status in Charge.FINAL or (charge.stripe_id and not stripe_id):
-            # The webhook was faster than the answer, and the answer was lost.
+        if charge.status in Charge.FINAL or RANK[status] < RANK[charge.status]:
+            # The webhook was faster, or this is what Stripe said a while ago.
             return charge
         changed = charge.status != status
         charge.status = status

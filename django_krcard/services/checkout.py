@@ -10,14 +10,21 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from django_krcard import gateway
 from django_krcard.conf import conf
-from django_krcard.exceptions import GatewayError, SetupNotAllowed, StripeRefusedRequest, StripeUnavailable
+from django_krcard.exceptions import (
+    ConsentRefused,
+    SetupNotAllowed,
+    StripeBusy,
+    StripeRefusedRequest,
+    StripeUnavailable,
+)
 from django_krcard.models import CardSetup, Consent, Customer, Mandate, Terms, freeze_params, lock
 from django_krcard.services.consents import Evidence, give
 from django_krcard.services.customers import ensure_at_stripe
-from django_krcard.services.mandates import fail, for_consent, save_card
+from django_krcard.services.mandates import cancel_setup, fail, for_consent, keep_card, use_card
 from django_krcard.services.timeline import record
 
 logger = logging.getLogger(__name__)
@@ -29,11 +36,13 @@ WORTH_REUSING = timedelta(minutes=5)
 def start(consent: Consent, *, success_url: str, cancel_url: str, locale: str = "auto") -> CardSetup:
     """Open a Checkout Session under ``consent`` and return the attempt; send the customer to its ``redirect_url``.
 
-    Raises ``InsideTransaction``, and ``GatewayError`` when Stripe does not do it; then the same consent may be
-    tried again: it reuses its attempt. Stripe fills ``{CHECKOUT_SESSION_ID}`` in the addresses.
+    Raises ``ConsentRefused`` unless it is the customer's newest consent, to terms in force, and not withdrawn;
+    ``InsideTransaction``; and ``GatewayError`` when Stripe does not do it: then the same consent may be tried again
+    and reuses its attempt. Stripe fills ``{CHECKOUT_SESSION_ID}`` in the addresses.
     """
     with transaction.atomic():
         customer = lock(consent.customer)
+        _refuse_spent(consent)
         setup = _open_attempts(customer).filter(consent=consent).first() or _new_attempt(consent, uuid.uuid4())
     return open_session(setup, success_url=success_url, cancel_url=cancel_url, locale=locale)
 
@@ -57,7 +66,7 @@ def agree(
     with transaction.atomic():
         customer = lock(customer)
         same_form = CardSetup.objects.filter(public_id=attempt, consent__customer=customer).first()
-        if same_form and (same_form.is_open or same_form.status == CardSetup.Status.COMPLETE):
+        if same_form and _still_stands(same_form) and _is_equal(same_form.consent, terms, language, ticked):
             return same_form
         others = _open_attempts(customer).filter(consent__terms__slug=terms.slug)
         for other in others:
@@ -66,7 +75,7 @@ def agree(
         consent = give(customer, terms, language=language, ticked=ticked, evidence=evidence)
         setup = _new_attempt(consent, uuid.uuid4() if same_form else attempt)
         for other in others:
-            _supersede(other)
+            cancel_setup(other)
     return setup
 
 
@@ -92,9 +101,16 @@ def open_session(setup: CardSetup, *, success_url: str, cancel_url: str, locale:
     )
     try:
         session = gateway.create_checkout_session(params, key=setup.idempotency_key)
+    except StripeBusy:
+        # The same click once more has the key right now, and may be through already.
+        setup.refresh_from_db()
+        if setup.checkout_session_id:
+            return setup
+        raise
     except StripeRefusedRequest as error:
         # What is wrong with the request stays wrong under this key. The next try is a new attempt.
-        _close(setup, CardSetup.Status.FAILED, failure_code=error.code)
+        failed = {"status": CardSetup.Status.FAILED, "failure_code": error.code, "redirect_url": ""}
+        CardSetup.objects.filter(pk=setup.pk, status=CardSetup.Status.OPEN).update(**failed)
         raise
     except StripeUnavailable as error:
         if error.http_status:
@@ -132,15 +148,14 @@ def _apply(setup: CardSetup, mandate: Mandate, session: gateway.CheckoutSession)
     setup.checkout_session_id = session.id
     setup.setup_intent_id = session.setup_intent or None
     if session.status == "complete" and session.setup_status == "succeeded" and session.card:
+        card = keep_card(mandate.customer, session.card)
+        if mandate.has_ended:
+            # Withdrawn while the customer was at Stripe: what was withdrawn stays so, and the card goes.
+            _finish(setup, CardSetup.Status.CANCELLED)
+            return None
         _finish(setup, CardSetup.Status.COMPLETE)
         if _is_newest_complete(setup):
-            save_card(
-                mandate,
-                setup.consent,
-                session.card,
-                stripe_id=session.mandate,
-                status=session.mandate_status,
-            )
+            use_card(mandate, setup.consent, card, stripe_id=session.mandate, status=session.mandate_status)
         return mandate
     failed_again, setup.failure_code = session.failure_code != setup.failure_code, session.failure_code
     if failed_again and session.failure_code:
@@ -169,7 +184,21 @@ def _open_attempts(customer: Customer):
     with_session = Q(checkout_session_id__isnull=False, expires_at__gt=now + WORTH_REUSING)
     without = Q(checkout_session_id=None, expires_at__gt=now + CardSetup.SHORTEST_SESSION)
     open_ones = CardSetup.objects.filter(consent__customer=customer, status=CardSetup.Status.OPEN)
-    return open_ones.filter(with_session | without).select_related("consent", "mandate")
+    return open_ones.filter(with_session | without).select_related("consent__terms", "mandate")
+
+
+def _still_stands(setup: CardSetup) -> bool:
+    return setup.is_open or (setup.status == CardSetup.Status.COMPLETE and not setup.mandate.has_ended)
+
+
+def _refuse_spent(consent: Consent) -> None:
+    """A consent carries a new attempt only while it is the customer's last word and nothing came after it."""
+    same_terms = Consent.objects.filter(customer=consent.customer, terms__slug=consent.terms.slug)
+    withdrawn = [Mandate.Status.REVOKED, Mandate.Status.INACTIVE]
+    if consent.terms.status != Terms.Status.PUBLISHED:
+        raise ConsentRefused(_("These terms are not in force any more. Please read the new ones."))
+    if same_terms.filter(pk__gt=consent.pk).exists() or consent.setups.filter(mandate__status__in=withdrawn).exists():
+        raise ConsentRefused(_("This agreement was withdrawn or replaced. Please agree again."))
 
 
 def _is_equal(consent: Consent, terms: Terms, language: str, ticked: list[str]) -> bool:
@@ -195,6 +224,10 @@ def _session_opened(setup: CardSetup, session: gateway.CheckoutSession) -> CardS
             return setup
         setup.checkout_session_id = session.id
         setup.setup_intent_id = session.setup_intent or None
+        if not setup.is_open:
+            # Closed while Stripe was asked. Nobody is sent to this session.
+            cancel_setup(setup)
+            return setup
         setup.redirect_url = session.url
         setup.save()
         record(setup.mandate, "session_created", actor="system", session=session.id)
@@ -216,27 +249,6 @@ def _refuse_strange(setup: CardSetup, session: gateway.CheckoutSession) -> None:
     if told != (customer.stripe_id, str(setup.public_id), customer.livemode):
         logger.error("Session %s is not that of attempt %s: refused", session.id, setup.public_id)
         raise SetupNotAllowed(f"Stripe says that session {session.id} belongs to somebody else.")
-
-
-def _supersede(setup: CardSetup) -> None:
-    """Close an attempt that a newer agreement has replaced. Should it be finished all the same, the card is saved
-    under what was agreed then: see ``_is_newest_complete``."""
-    _close(setup, CardSetup.Status.CANCELLED)
-    if setup.checkout_session_id:
-        transaction.on_commit(lambda: _expire_session(setup), robust=True)
-
-
-def _expire_session(setup: CardSetup) -> None:
-    try:
-        gateway.expire_checkout_session(setup.checkout_session_id, key=f"krc1-expire-{setup.public_id}")
-    except GatewayError as error:
-        # It ends by itself at expires_at.
-        logger.warning("Session %s could not be closed: %s", setup.checkout_session_id, error)
-
-
-def _close(setup: CardSetup, status: str, **changes) -> None:
-    open_one = CardSetup.objects.filter(pk=setup.pk, status=CardSetup.Status.OPEN)
-    open_one.update(status=status, redirect_url="", **changes)
 
 
 def _finish(setup: CardSetup, status: str) -> None:

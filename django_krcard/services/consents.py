@@ -53,8 +53,9 @@ def give(customer: Customer, terms: Terms, *, language: str, ticked: Iterable[st
             text=words,
             text_sha256=sha256(words),
             ticked=ticked,
-            given_at=evidence.given_at or timezone.now(),
-            ip_address=evidence.ip_address,
+            given_at=_to_milliseconds(evidence.given_at or timezone.now()),
+            # As the database will give it back, because the hash is made of it.
+            ip_address=Consent._meta.get_field("ip_address").get_prep_value(evidence.ip_address),
             user_agent=evidence.user_agent,
             page_url=evidence.page_url,
             source=evidence.source,
@@ -77,6 +78,11 @@ def is_intact(consent: Consent) -> bool:
     return any(
         hmac.compare_digest(_hash(consent, secret), consent.record_hash) for secret in conf.EVIDENCE_KEYS.values()
     )
+
+
+def _to_milliseconds(moment: datetime) -> datetime:
+    """More than that does not survive ``dumpdata``, and a restored record must still match its hash."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _text_in_force(terms: Terms, language: str) -> TermsText:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django_krcard import gateway
 from django_krcard.conf import conf
+from django_krcard.exceptions import StripeRefusedRequest, StripeUnavailable
 from django_krcard.models import Customer, freeze_params
 
 
@@ -16,10 +17,18 @@ def get_or_create(user=None, *, reference: str | None = None) -> Customer:
     """
     if user is None and reference is None:
         raise ValueError("Give a user, a reference, or both.")
+    if reference is not None:
+        return _of(reference, user)
+    customer = _of(str(user.pk), user)
+    if customer.user_id != user.pk:
+        # The number belongs to somebody else: an organisation, or the owner of a deleted account.
+        customer = _of(f"user-{user.pk}", user)
+    return customer
+
+
+def _of(reference: str, user) -> Customer:
     customer, _created = Customer.objects.get_or_create(
-        reference=str(user.pk) if reference is None else reference,
-        livemode=conf.LIVEMODE,
-        defaults={"user": user},
+        reference=reference, livemode=conf.LIVEMODE, defaults={"user": user}
     )
     return customer
 
@@ -29,11 +38,23 @@ def ensure_at_stripe(customer: Customer) -> str:
 
     The key is made of our row, so that requests at the same moment are answered with the same Customer.
     """
-    if not customer.stripe_id:
-        params = freeze_params(customer, _params(customer))
-        stripe_id = gateway.create_customer(params, key=f"krc1-customer-{customer.public_id}")
-        Customer.objects.filter(pk=customer.pk, stripe_id=None).update(stripe_id=stripe_id, params={})
-        customer.refresh_from_db(fields=["stripe_id"])
+    if customer.stripe_id:
+        return customer.stripe_id
+    rows = Customer.objects.filter(pk=customer.pk, stripe_id=None)
+    params = freeze_params(customer, _params(customer))
+    try:
+        stripe_id = gateway.create_customer(params, key=f"krc1-customer-{customer.public_id}-{customer.attempt}")
+    except StripeRefusedRequest:
+        # An address that Stripe does not take, say. It keeps nothing of such a request, and the next may be another.
+        rows.update(params={})
+        raise
+    except StripeUnavailable as error:
+        if error.http_status:
+            # An answer, and Stripe repeats it under this key for a day. A Customer made all the same stays unused.
+            rows.filter(attempt=customer.attempt).update(attempt=customer.attempt + 1)
+        raise
+    rows.update(stripe_id=stripe_id, params={})
+    customer.refresh_from_db(fields=["stripe_id"])
     return customer.stripe_id
 
 
@@ -41,6 +62,7 @@ def _params(customer: Customer) -> dict[str, Any]:
     params = {"metadata": {"krcard_customer": str(customer.public_id), "krcard_reference": customer.reference}}
     if user := customer.user:
         # Spares the customer from typing the address on a phone; Checkout shows it filled in.
-        known = {"name": user.get_full_name(), "email": getattr(user, user.get_email_field_name(), "")}
+        name = user.get_full_name() if hasattr(user, "get_full_name") else ""
+        known = {"name": name, "email": getattr(user, user.get_email_field_name(), "")}
         params |= {name: value for name, value in known.items() if value}
     return params

@@ -40,7 +40,8 @@ def for_consent(consent: Consent) -> Mandate:
         .exclude(status__in=ENDED)
         .first()
     )
-    if living:
+    # Locked and looked at again: it may be ending at this moment, in another tab or by a message of Stripe's.
+    if living and not (living := lock(living)).has_ended:
         return living
     return Mandate.objects.create(reference=_new_reference(), customer=consent.customer, consent=consent)
 
@@ -62,15 +63,12 @@ def active_for(user, slug: str) -> Mandate | None:
     )
 
 
-def save_card(mandate: Mandate, consent: Consent, card: gateway.Card, *, stripe_id: str, status: str) -> Mandate:
-    """Move a locked mandate to the card just saved and the consent it was saved under, and activate it.
-
-    ``stripe_id`` and ``status`` are those of Stripe's mandate, empty when there is none.
-    """
-    payment_method, new = PaymentMethod.objects.get_or_create(
+def keep_card(customer: Customer, card: gateway.Card) -> PaymentMethod:
+    """Write down a card that Stripe has saved. If no mandate comes to use it, it is removed there again."""
+    payment_method, _new = PaymentMethod.objects.get_or_create(
         stripe_id=card.id,
         defaults={
-            "customer": mandate.customer,
+            "customer": customer,
             "type": card.type,
             "brand": card.brand,
             "last4": card.last4,
@@ -78,17 +76,24 @@ def save_card(mandate: Mandate, consent: Consent, card: gateway.Card, *, stripe_
             "exp_year": card.exp_year,
         },
     )
-    transaction.on_commit(lambda: remove_unused_cards(mandate.customer), robust=True)
-    if mandate.has_ended:
-        # Withdrawn while the customer was at Stripe: what was withdrawn stays so, and the card goes.
-        return mandate
+    transaction.on_commit(lambda: remove_unused_cards(customer), robust=True)
+    return payment_method
+
+
+def use_card(
+    mandate: Mandate, consent: Consent, payment_method: PaymentMethod, *, stripe_id: str, status: str
+) -> Mandate:
+    """Move a locked mandate to the card just saved and the consent it was saved under, and activate it.
+
+    ``stripe_id`` and ``status`` are those of Stripe's mandate, empty when there is none.
+    """
     mandate.consent = consent
     mandate.payment_method = payment_method
     mandate.stripe_id = stripe_id or None
     mandate.save(update_fields=["consent", "payment_method", "stripe_id"])
-    record(mandate, "card_saved", actor="customer", payment_method=card.id, brand=card.brand, last4=card.last4)
-    if new:
-        signals.send_on_commit(signals.card_saved, PaymentMethod, mandate=mandate, payment_method=payment_method)
+    card = {"payment_method": payment_method.stripe_id, "brand": payment_method.brand, "last4": payment_method.last4}
+    record(mandate, "card_saved", actor="customer", **card)
+    signals.send_on_commit(signals.card_saved, PaymentMethod, mandate=mandate, payment_method=payment_method)
     return apply_stripe_status(mandate, status)
 
 
@@ -165,6 +170,18 @@ def card_detached(card: PaymentMethod) -> None:
         signals.send_on_commit(signals.card_removed, PaymentMethod, payment_method=card)
 
 
+def cancel_setup(setup: CardSetup) -> None:
+    """Close an open attempt, and its session at Stripe once this is committed.
+
+    Should the customer be through with it all the same, the card is removed again.
+    """
+    setup.status = CardSetup.Status.CANCELLED
+    setup.redirect_url = ""
+    setup.save(update_fields=["status", "redirect_url"])
+    if setup.checkout_session_id:
+        transaction.on_commit(lambda: _expire_session(setup), robust=True)
+
+
 def remove_unused_cards(customer: Customer) -> None:
     """Detach at Stripe each of the customer's cards that no living mandate uses.
 
@@ -186,6 +203,14 @@ def remove_unused_cards(customer: Customer) -> None:
             _note_failed_removal(card, error)
             continue
         card_detached(card)
+
+
+def _expire_session(setup: CardSetup) -> None:
+    try:
+        gateway.expire_checkout_session(setup.checkout_session_id, key=f"krc1-expire-{setup.public_id}")
+    except GatewayError as error:
+        # It ends by itself at expires_at.
+        logger.warning("Session %s could not be closed: %s", setup.checkout_session_id, error)
 
 
 def _is_attached(card: PaymentMethod) -> bool:
@@ -211,7 +236,8 @@ def _end(mandate: Mandate, status: str, *, by: str, reason: str) -> Mandate:
     mandate.end_reason = reason
     mandate.save(update_fields=["status", "ended_at", "ended_by", "end_reason"])
     record(mandate, "mandate_ended", actor=by, status=str(status), reason=reason)
-    mandate.setups.filter(status=CardSetup.Status.OPEN).update(status=CardSetup.Status.CANCELLED)
+    for setup in mandate.setups.filter(status=CardSetup.Status.OPEN):
+        cancel_setup(setup)
     unsent = mandate.charges.filter(status__in=[Charge.Status.SCHEDULED, Charge.Status.READY], first_sent_at=None)
     unsent.update(status=Charge.Status.CANCELLED)
     signals.send_on_commit(signals.mandate_ended, Mandate, mandate=mandate)

@@ -56,7 +56,7 @@ def publish(terms: Terms, *, by: str) -> Terms:
     terms.full_clean()
     _check_texts(list(terms.texts.all()))
     with transaction.atomic():
-        Terms.objects.filter(slug=terms.slug, status=Terms.Status.PUBLISHED).update(status=Terms.Status.RETIRED)
+        Terms.objects.filter(slug=terms.slug, status=Terms.Status.PUBLISHED).retire()
         terms.status = Terms.Status.PUBLISHED
         terms.published_at = timezone.now()
         terms.published_by = by

@@ -6,13 +6,16 @@ import logging
 import uuid
 
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_slug
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import get_language
 
 from django_krcard.exceptions import ConsentRefused, GatewayError, SetupNotAllowed
-from django_krcard.forms import CHANGED, NOT_OURS, ConsentForm, Offer
+from django_krcard.forms import CHANGED, NOT_OURS, REPLACED, ConsentForm, Offer
 from django_krcard.models import CardSetup, Customer, Terms, TermsText
 from django_krcard.services import checkout
 from django_krcard.services.consents import Evidence
@@ -49,6 +52,12 @@ class CheckoutSessionView(ConsentView):
 
     http_method_names = ["post", "options"]
     locales = {"ko", "en"}
+
+    def handle_no_permission(self):
+        # Signed out meanwhile. After the log-in comes the page with the terms: this address takes no GET.
+        slug = self.request.POST.get("terms", "")
+        page = reverse("krcard:consent", args=[slug]) if _text_in_force(slug) else reverse("krcard:cards")
+        return redirect_to_login(page, self.get_login_url(), self.get_redirect_field_name())
 
     def post(self, request):
         text = _text_in_force(request.POST.get("terms", ""))
@@ -105,6 +114,9 @@ class CheckoutSessionView(ConsentView):
             return self.show(status=503, template="krcard/unavailable.html", form=form, text=form.text)
         except SetupNotAllowed:
             return self.show(status=409, template="krcard/unavailable.html", form=form, text=form.text)
+        if not setup.is_open and setup.status != CardSetup.Status.COMPLETE:
+            # Replaced by a newer agreement of the same customer, in another tab.
+            return self.show_again(request, form.text, REPLACED)
         return HttpResponseSeeOther(setup.redirect_url or success)
 
     def show_again(self, request, text: TermsText, why: str):
@@ -115,6 +127,7 @@ class CheckoutSessionView(ConsentView):
 
 def _text_in_force(slug: str) -> TermsText | None:
     try:
+        validate_slug(slug)
         return text_for(in_force(slug), get_language() or "")
-    except (Terms.DoesNotExist, TermsText.DoesNotExist):
+    except (ValidationError, Terms.DoesNotExist, TermsText.DoesNotExist):
         return None

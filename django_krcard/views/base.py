@@ -5,12 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urljoin
 
-from django.db import transaction
 from django.http import HttpRequest
 from django.utils.cache import add_never_cache_headers
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
 from django_krcard.conf import conf
+from django_krcard.transactions import never_atomic
 
 
 class PageView(TemplateResponseMixin, ContextMixin, View):
@@ -22,7 +22,7 @@ class PageView(TemplateResponseMixin, ContextMixin, View):
     @classmethod
     def as_view(cls, **initkwargs):
         # Marked here and not on dispatch(): a mixin's dispatch() would hide the mark.
-        return transaction.non_atomic_requests(super().as_view(**initkwargs))
+        return never_atomic(super().as_view(**initkwargs))
 
     def get_context_data(self, **kwargs):
         return super().get_context_data(
@@ -35,7 +35,6 @@ class PageView(TemplateResponseMixin, ContextMixin, View):
     def dispatch(self, request, *args, **kwargs):
         response = super().dispatch(request, *args, **kwargs)
         add_never_cache_headers(response)
-        response.headers["Cache-Control"] += ", no-store"
         # Same-origin, not no-referrer: Django's CSRF check needs the header on https.
         response.headers["Referrer-Policy"] = "same-origin"
         response.headers["X-Robots-Tag"] = "noindex"
@@ -69,7 +68,8 @@ def client_ip(request: HttpRequest) -> str | None:
 
 def _valid_ip(address: str) -> str | None:
     try:
-        return str(ip_address(address))
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         # A Unix socket has no address, and a header can say anything.
         return None
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
 from django.db.models import Prefetch
 from django.http import Http404
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from django_krcard.models import Charge, Mandate
@@ -70,6 +72,11 @@ class RevokeView(OneMandateView):
     """POST ``mandates/<public_id>/revoke/``: withdraw. Charges stop at once."""
 
     http_method_names = ["post", "options"]
+
+    def handle_no_permission(self):
+        # Signed out meanwhile: this address takes no GET.
+        page = reverse("krcard:mandate", args=[self.kwargs["public_id"]])
+        return redirect_to_login(page, self.get_login_url(), self.get_redirect_field_name())
 
     def post(self, request, public_id):
         mandate = revoke(self.get_mandate(request, public_id), by="customer", reason="withdrawn by the customer")

@@ -67,7 +67,8 @@ class SetupView(PageView):
 
     def state(self, setup: CardSetup) -> str:
         if setup.status == Status.COMPLETE:
-            return "saved"
+            # The agreement may have ended since, and the card was removed with it.
+            return "cancelled" if setup.mandate.has_ended else "saved"
         if setup.status == Status.EXPIRED or (setup.is_open and setup.expires_at < timezone.now()):
             return "expired"
         if setup.status == Status.CANCELLED:

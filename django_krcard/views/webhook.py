@@ -3,7 +3,6 @@
 import logging
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
 from django.http import HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -11,6 +10,7 @@ from django.views.decorators.http import require_POST
 
 from django_krcard.exceptions import InvalidSignature
 from django_krcard.models import Event
+from django_krcard.transactions import never_atomic
 from django_krcard.webhooks.inbox import receive
 from django_krcard.webhooks.signature import verify
 
@@ -21,14 +21,14 @@ MAX_BODY = 512 * 1024
 
 # Not inside the site's ATOMIC_REQUESTS: the message must stay stored when working it off fails, and working it off
 # asks Stripe, which is never done while a transaction is open.
-@transaction.non_atomic_requests
+@never_atomic
 @csrf_exempt
 @login_not_required
 @never_cache
 @require_POST
 def webhook(request):
     length = request.META.get("CONTENT_LENGTH") or "0"
-    if not length.isdecimal() or int(length) > MAX_BODY:
+    if not length.isdecimal() or len(length) > 9 or int(length) > MAX_BODY:
         return HttpResponse(status=413)
     try:
         verify(request.body, request.headers.get("Stripe-Signature", ""))
@@ -39,4 +39,5 @@ def webhook(request):
         return HttpResponse(status=400)
     event = receive(request.body)
     # Stripe knocks again for three days: that is the retry of sites that run no command.
-    return HttpResponse(status=500 if event.status == Event.Status.FAILED else 200)
+    # Also while another worker has it: should that one die, nobody else would ask again.
+    return HttpResponse(status=500 if event.status in Event.OPEN else 200)

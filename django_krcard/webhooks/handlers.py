@@ -4,6 +4,7 @@ A handler gets the message's object as a dict, takes from it only *where to look
 A site adds its own in ``AppConfig.ready()``: ``HANDLERS["customer.updated"] = my_function``.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,8 @@ from django_krcard.exceptions import KrcardError
 from django_krcard.gateway import retrieve_mandate_status
 from django_krcard.models import CardSetup, Charge, Mandate, PaymentMethod, lock
 from django_krcard.services import charges, checkout, mandates
+
+WAIT_FOR_OUR_COMMIT = 15 * 60  # seconds
 
 
 class NotHereYet(KrcardError):
@@ -56,7 +59,7 @@ def payment_intent(intent: dict[str, Any]) -> None:
     if ours is None and mandate:
         reference = _metadata(intent, "krcard_reference")
         ours = Charge.objects.filter(mandate__public_id=_uuid(mandate), reference=reference).first()
-        if ours is None:
+        if ours is None and _is_recent(intent):
             raise NotHereYet(f"There is no charge {reference!r} under mandate {mandate}.")
     if ours:
         charges.sync(ours, stripe_id=intent["id"])
@@ -89,6 +92,12 @@ HANDLERS: dict[str, Callable[[dict[str, Any]], None]] = {
 def _setup(public_id: str | None, **stripe_id: str) -> CardSetup | None:
     """The attempt by Stripe's id; or by ours, if the message is faster than our own commit."""
     return CardSetup.objects.filter(**stripe_id).first() or CardSetup.objects.filter(public_id=_uuid(public_id)).first()
+
+
+def _is_recent(thing: dict[str, Any]) -> bool:
+    """Our own commit is never this late. What is older belongs to another site on the same Stripe account."""
+    created = thing.get("created")
+    return isinstance(created, int) and time.time() - created < WAIT_FOR_OUR_COMMIT
 
 
 def _metadata(thing: dict[str, Any], name: str) -> str | None:

@@ -67,8 +67,8 @@ def test_what_the_terms_do_not_cover_is_refused_with_the_reason(boss, mandate, l
         ),
         (
             lambda: [control.fail_next("POST", "payment_intents", status=429) for _try in "123"],
-            "ready",
-            "was not charged yet",
+            "unknown",
+            "Nobody knows yet",
         ),
     ],
 )
