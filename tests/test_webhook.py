@@ -209,7 +209,10 @@ def test_events_of_others_are_ignored(post):
 
 def test_a_charge_we_do_not_have_yet_waits(post, mandate):
     metadata = {"krcard_mandate": str(mandate.public_id), "krcard_reference": "not-yet"}
-    message = EVENT | {"type": "payment_intent.succeeded", "data": {"object": {"id": "pi_1", "metadata": metadata, "created": int(time.time())}}}
+    message = EVENT | {
+        "type": "payment_intent.succeeded",
+        "data": {"object": {"id": "pi_1", "metadata": metadata, "created": int(time.time())}},
+    }
     assert post(message).status_code == 500
     assert Event.objects.get(stripe_id="evt_test_1").status == "failed"
 

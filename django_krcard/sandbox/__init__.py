@@ -10,15 +10,24 @@ by all worker processes.
     client = StripeClient("sk_test_anything", http_client=SandboxHTTPClient())
 
 `django_krcard.sandbox.control` plays the customer, the issuer and the weather: it authorises,
-declines, detaches, holds back events, turns the clock, takes the network away.
+declines, disputes, detaches, holds back events, turns the clock, takes the network away.
 
 What it does not model (a parameter or an address it does not know is refused, never ignored):
 
 * Checkout in other modes than `setup`; other UI modes than the hosted page; custom fields;
-* SetupIntents made directly, confirming or capturing a PaymentIntent later, on-session charges;
-* refunds, disputes, subscriptions, invoices, SetupAttempts, balance transactions, search;
+* SetupIntents made directly, confirming, updating or capturing a PaymentIntent later, on-session charges;
 * Naver Pay and Kakao Pay beyond being listed as types: the hosted page offers only the two cards;
-* thin events, several webhook endpoints, redelivery by itself, API keys with restricted rights;
-* rate limits (unless asked for by `control.fail_next`), Connect accounts, API v2, `ending_before`;
+* refunds that are pending or cancelled; evidence files of disputes, inquiries, dispute fees; balance transactions;
+* subscriptions but for licensed prices in won, charged automatically: no trials, proration, discounts, tax,
+  metered or tiered prices, schedules, change of interval, `resumes_at`, and no `payment_behavior` but
+  `allow_incomplete`. A failed invoice is tried on the third, sixth and ninth day, then the subscription ends;
+* invoices made by hand, invoice items, credit notes, previews; SetupAttempts; search;
+* events that tell only that an object was made or touched (`customer.created`, `payment_intent.created`,
+  `setup_intent.created`, `charge.updated` but for disputes and failed refunds);
+* webhook endpoints as places to send to: they are kept as records, and messages go to the site's
+  `krcard:webhook`, signed with the first STRIPE_WEBHOOK_SECRET. A message that was not taken waits for
+  `control.retry_failed`; thin events are a setting of the whole box and tell no `changes`;
+* rate limits (unless asked for by `control.rate_limit_next`), API keys with restricted rights, Connect accounts,
+  API v2 but for fetching a thin event;
 * response shapes of older API versions: objects always look as in `2026-10-28.endive`.
 """

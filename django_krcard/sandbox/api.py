@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from . import events, faults, idempotency
+from . import delivery, faults, idempotency
 from .checks import refuse_in_production
+from .due import catch_up
 from .encoding import decode
 from .errors import ApiError, Timeout
 from .expand import expand
 from .models import IdempotencyKey
-from .resources.checkout import expire_due
 from .routes import Route, route_for
 from .store import LATEST, Act, Body, new_id, read_state, writing
 
@@ -105,7 +105,7 @@ def understand(request: Request) -> Call:
     sent = decode(request.sent) if isinstance(request.sent, str) else request.sent
     params = route.params.read(sent, request.version)
     fingerprint = idempotency.fingerprint(request.method, request.path, sent)
-    expire_due()
+    catch_up()
     outage = faults.take_outage(request.method, request.path)
     return Call(request, route, ids, params, fingerprint, outage)
 
@@ -130,7 +130,7 @@ def write(call: Call) -> Response:
     with claim, writing(version=request.version, request_id=request.id, idempotency_key=request.key) as act:
         status, body = execute(act, call)
         claim.keep(status, body)
-    events.deliver_new(act)
+    delivery.deliver_new(act)
     return respond(request, status, body)
 
 

@@ -4,16 +4,57 @@ The hosted page calls these functions, and so may tests and demos. Each one is a
 other: it is committed, then its webhook messages are sent.
 """
 
-from datetime import timedelta
+import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 
-from . import events, faults
+from . import delivery, due, faults
+from .delivery import acting
 from .errors import SandboxError
 from .models import Event, Fault, IdempotencyKey, Resource, State
-from .resources import cards, checkout, payments
-from .store import Body, find, mandate_of, writing
+from .resources import billing, cards, checkout, disputes, payments, refunds
+from .store import Act, Body, find, mandate_of, read_state, writing
+
+#: The ways in which an issuer or the processor says no: name → (code, decline_code).
+DECLINES: dict[str, tuple[str, str | None]] = {
+    "card_declined": ("card_declined", "generic_decline"),
+    **{
+        name: ("card_declined", name)
+        for name in (
+            "generic_decline",
+            "insufficient_funds",
+            "lost_card",
+            "stolen_card",
+            "do_not_honor",
+            "card_velocity_exceeded",
+            "withdrawal_count_limit_exceeded",
+            "card_not_supported",
+            "transaction_not_allowed",
+            "restricted_card",
+            "pickup_card",
+            "fraudulent",
+            "invalid_account",
+            "issuer_not_available",
+            "try_again_later",
+            "revocation_of_authorization",
+            "revocation_of_all_authorizations",
+            "stop_payment_order",
+        )
+    },
+    "expired_card": ("expired_card", "expired_card"),
+    "processing_error": ("processing_error", "processing_error"),
+    "expired_payment_method": ("expired_payment_method", None),
+    "payment_method_customer_decline": ("payment_method_customer_decline", None),
+    "payment_method_not_available": ("payment_method_not_available", None),
+    "payment_method_provider_decline": ("payment_method_provider_decline", None),
+    "payment_method_provider_timeout": ("payment_method_provider_timeout", None),
+    "payment_method_restricted": ("payment_method_restricted", None),
+}
+
+
+# --- the customer and the issuer --------------------------------------------------------------------
 
 
 def authorise(
@@ -26,56 +67,82 @@ def authorise(
     user_agent: str | None = "sandbox",
 ) -> Body:
     """The customer saves a card of this issuer (`type="card"`: a Visa) and returns the Session."""
-    checkout.expire_due()
-    with writing() as act:
-        session = checkout.authorise(act, session_id, type, brand, last4, ip_address=ip_address, user_agent=user_agent)
-    events.deliver_new(act)
-    return session
+    due.catch_up()
+    with acting() as act:
+        return checkout.authorise(act, session_id, type, brand, last4, ip_address=ip_address, user_agent=user_agent)
 
 
 def fail(session_id: str, *, type: str = "kr_card") -> Body:
     """The issuer refuses to authorise the card. The Session stays open for another try."""
-    checkout.expire_due()
-    with writing() as act:
-        session = checkout.fail(act, session_id, type)
-    events.deliver_new(act)
-    return session
+    due.catch_up()
+    with acting() as act:
+        return checkout.fail(act, session_id, type)
 
 
 def expire(session_id: str) -> Body:
     """The Session runs out of time."""
-    with writing() as act:
+    with acting() as act:
         checkout.open_session(session_id)
-        session = checkout.expire(act, {}, session_id)
-    events.deliver_new(act)
-    return session
+        return checkout.expire(act, {}, session_id)
 
 
 def detach(pm_id: str) -> Body:
     """Somebody detaches the card in Stripe's dashboard."""
-    method = find("payment_method", pm_id)
-    if method is None or method["customer"] is None:
-        raise SandboxError(f"There is no attached PaymentMethod {pm_id}.")
-    with writing() as act:
-        method = cards.detach(act, {}, pm_id)
-    events.deliver_new(act)
-    return method
+    with acting() as act:
+        method = find("payment_method", pm_id)
+        if method is None or method["customer"] is None:
+            raise SandboxError(f"There is no attached PaymentMethod {pm_id}.")
+        return cards.detach(act, {}, pm_id)
+
+
+def mandate_pending_next() -> None:
+    """The mandate of the next card that is saved stays `pending` until `activate_mandate`."""
+    faults.queue("mandate_pending")
+
+
+def activate_mandate(pm_id: str) -> Body:
+    """The issuer confirms a pending mandate."""
+    return turn_mandate(pm_id, "active")
 
 
 def deactivate_mandate(pm_id: str) -> Body:
     """The customer withdraws the permission at the issuer; the card stays attached."""
-    with writing() as act:
+    return turn_mandate(pm_id, "inactive")
+
+
+def turn_mandate(pm_id: str, status: str) -> Body:
+    with acting() as act:
         mandate = mandate_of(pm_id)
         if mandate is None:
             raise SandboxError(f"PaymentMethod {pm_id} has no mandate.")
-        mandate = cards.deactivate(act, mandate)
-    events.deliver_new(act)
-    return mandate
+        return cards.turn(act, mandate, status)
 
 
-def decline_next(code: str = "card_declined", decline_code: str | None = "generic_decline") -> None:
-    """The next charge is answered with 402 and these codes."""
-    faults.queue("decline", code=code, decline_code=decline_code)
+def dispute(pi_id: str, reason: str = "fraudulent") -> Body:
+    """The customer disputes a charge; the money is taken back until it is decided."""
+    with acting() as act:
+        return disputes.open_(act, pi_id, reason)
+
+
+def close_dispute(dispute_id: str, won: bool) -> Body:
+    """The issuer decides. `won`: the shop keeps the money."""
+    with acting() as act:
+        return disputes.decide(act, dispute_id, won=won)
+
+
+def fail_refund(refund_id: str) -> Body:
+    """The money of a refund comes back: the customer's account is gone."""
+    with acting() as act:
+        return refunds.fail(act, refund_id)
+
+
+# --- the next charge --------------------------------------------------------------------------------
+
+
+def decline_next(code: str = "card_declined", decline_code: str | None = None) -> None:
+    """The next charge is answered with 402. `code` is a name of `DECLINES`, or any code of Stripe's."""
+    code, usual = DECLINES.get(code, (code, None))
+    faults.queue("decline", code=code, decline_code=decline_code or usual)
 
 
 def require_action_next() -> None:
@@ -90,10 +157,13 @@ def processing_next() -> None:
 
 def settle(pi_id: str, succeeded: bool = True) -> Body:
     """The issuer's late answer to a charge that is processing."""
-    with writing() as act:
+    with acting() as act:
         intent = payments.settle(act, pi_id, succeeded)
-    events.deliver_new(act)
-    return intent
+        billing.intent_settled(act, intent)
+        return intent
+
+
+# --- the network ------------------------------------------------------------------------------------
 
 
 def fail_next(method: str, path_prefix: str, *, effect: str = "before", status: int | str = 500) -> None:
@@ -113,6 +183,15 @@ def fail_next(method: str, path_prefix: str, *, effect: str = "before", status: 
     faults.queue("outage", method=method.upper(), path=path, effect=effect, status=status)
 
 
+def rate_limit_next(times: int = 1) -> None:
+    """The next requests, whatever they are, are turned away with 429."""
+    for _ in range(times):
+        faults.queue("outage", method="*", path="/", effect="before", status=429)
+
+
+# --- webhook messages -------------------------------------------------------------------------------
+
+
 def set_delivery(mode: str) -> None:
     """Webhook messages are sent at once ("now"), on `deliver()` ("held"), or never ("dropped")."""
     if mode not in State.Delivery.values:
@@ -120,10 +199,42 @@ def set_delivery(mode: str) -> None:
     change_state(delivery=mode)
 
 
-def deliver() -> int:
-    """Sends every message that still waits, oldest first. Returns how many the site took."""
-    waiting = Event.objects.filter(state=Event.State.WAITING).order_by("pk")
-    return events.deliver(list(waiting.values_list("pk", flat=True)))
+def set_event_format(format: str) -> None:
+    """Messages carry the whole object ("snapshot"), its address only ("thin"), or come in pairs ("both")."""
+    if format not in State.Format.values:
+        raise ValueError(f"the format is one of {', '.join(State.Format.values)}")
+    change_state(event_format=format)
+
+
+def deliver(*, shuffled: bool = False, copies: int = 1, seed: int | None = None) -> int:
+    """Sends every message that still waits, each so many times. Returns how many the site took.
+
+    Oldest first, or in a disorder that the same `seed` gives again.
+    """
+    keys = list(waiting_events().values_list("pk", flat=True)) * copies
+    if shuffled:
+        random.Random(seed).shuffle(keys)
+    return delivery.deliver(keys)
+
+
+def redeliver(event_id: str) -> bool:
+    """Sends one message once more, whatever became of it before. Did the site take it?"""
+    event = Event.objects.filter(stripe_id=event_id).first()
+    if event is None:
+        raise SandboxError(f"There is no event {event_id}.")
+    return delivery.deliver_one(event.pk, again=True)
+
+
+def retry_failed() -> int:
+    """Sends again what the site did not take. Returns how many it took now."""
+    return delivery.deliver(waiting_events().filter(attempts__gt=0).values_list("pk", flat=True))
+
+
+def waiting_events() -> Any:
+    return Event.objects.filter(state=Event.State.WAITING).order_by("pk")
+
+
+# --- the box itself ---------------------------------------------------------------------------------
 
 
 def set_enabled_types(types: list[str]) -> None:
@@ -131,12 +242,14 @@ def set_enabled_types(types: list[str]) -> None:
     change_state(enabled_types=list(types))
 
 
+def now() -> datetime:
+    """What the sandbox's clock says."""
+    return datetime.fromtimestamp(Act(read_state()).now, UTC)
+
+
 def advance(by: timedelta) -> None:
-    """Turns the sandbox's clock forward. Sessions that run out on the way expire."""
-    with writing() as act:
-        offset = act.state.clock_offset + int(by.total_seconds())
-        State.objects.filter(pk=1).update(clock_offset=offset)
-    checkout.expire_due()
+    """Turns the sandbox's clock forward. What is due on the way happens at its own time."""
+    due.advance(int(by.total_seconds()))
 
 
 def reset() -> None:

@@ -3,15 +3,21 @@
 from typing import Any
 
 from .errors import ApiError
-from .store import Body, find
+from .store import Body, find, of_kind
 
 KINDS = {
+    "charge": "charge",
     "customer": "customer",
-    "setup_intent": "setup_intent",
+    "default_payment_method": "payment_method",
+    "invoice": "invoice",
+    "latest_charge": "charge",
+    "latest_invoice": "invoice",
+    "mandate": "mandate",
     "payment_intent": "payment_intent",
     "payment_method": "payment_method",
-    "mandate": "mandate",
-    "latest_charge": "charge",
+    "product": "product",
+    "setup_intent": "setup_intent",
+    "subscription": "subscription",
 }
 MAX_DEPTH = 4
 
@@ -34,8 +40,31 @@ def follow(node: Any, names: list[str], path: str) -> None:
         for item in node["data"]:
             follow(item, rest, path)
         return
-    if name not in KINDS or name not in node:
+    if name == "payments" and node.get("object") == "invoice":
+        node["payments"] = payments_of(node["id"])
+    inner = node.get(name)
+    if isinstance(inner, str) and name in KINDS:
+        node[name] = find(KINDS[name], inner)
+    elif not leads_on(node, name, rest):
         raise ApiError(400, f"This property cannot be expanded ({path}).", param="expand")
-    if isinstance(node[name], str):
-        node[name] = find(KINDS[name], node[name])
     follow(node[name], rest, path)
+
+
+def leads_on(node: Body, name: str, rest: list[str]) -> bool:
+    """There is nothing to fetch here, but there may be further down."""
+    if name not in node:
+        return False
+    inner = node[name]
+    if inner is None:
+        return name in KINDS
+    return isinstance(inner, dict) and (bool(rest) or "object" in inner)
+
+
+def payments_of(invoice: str) -> Body:
+    rows = of_kind("invoice_payment").filter(body__invoice=invoice)
+    return {
+        "object": "list",
+        "data": [row.body for row in rows],
+        "has_more": False,
+        "url": f"/v1/invoice_payments?invoice={invoice}",
+    }

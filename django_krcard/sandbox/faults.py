@@ -12,8 +12,13 @@ def queue(kind: str, **data: Any) -> None:
 
 
 def take_payment_fault() -> Fault | None:
-    """What becomes of the next confirmed PaymentIntent. Called under the sandbox's lock."""
-    fault = Fault.objects.filter(kind__in=["decline", "action", "processing"]).order_by("pk").first()
+    """What becomes of the next confirmed PaymentIntent."""
+    return take("decline", "action", "processing")
+
+
+def take(*kinds: str) -> Fault | None:
+    """The oldest of these. Called under the sandbox's lock."""
+    fault = Fault.objects.filter(kind__in=kinds).order_by("pk").first()
     if fault is not None:
         Fault.objects.filter(pk=fault.pk).delete()
     return fault
@@ -49,7 +54,7 @@ class Outage:
 def take_outage(method: str, path: str) -> Outage | None:
     for fault in Fault.objects.filter(kind="outage").order_by("pk"):
         data = fault.data
-        if data["method"] != method or not path.startswith(data["path"]):
+        if data["method"] not in (method, "*") or not path.startswith(data["path"]):
             continue
         # Two requests at once may both have read it: the one that deletes it has it.
         if Fault.objects.filter(pk=fault.pk).delete()[0]:

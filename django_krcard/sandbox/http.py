@@ -25,7 +25,7 @@ class SandboxHTTPClient(stripe.HTTPClient):
         **kwargs: Any,
     ) -> tuple[str, int, Mapping[str, str]]:
         address = urlsplit(url)
-        sent = address.query if method.upper() == "GET" else post_data
+        sent = address.query if method.upper() in ("GET", "DELETE") else post_data
         try:
             response = handle(method, address.path, sent or "", headers or {})
         except Timeout as lost:

@@ -19,7 +19,13 @@ class State(models.Model):
         HELD = "held", "when asked"
         DROPPED = "dropped", "never"
 
+    class Format(models.TextChoices):
+        SNAPSHOT = "snapshot", "with the whole object"
+        THIN = "thin", "with its address only"
+        BOTH = "both", "one of each"
+
     delivery = models.CharField(max_length=10, choices=Delivery.choices, default=Delivery.NOW)
+    event_format = models.CharField(max_length=10, choices=Format.choices, default=Format.SNAPSHOT)
     clock_offset = models.BigIntegerField(default=0, help_text="Seconds ahead of the real clock.")
     enabled_types = models.JSONField(default=enabled_types)
     changes = models.BigIntegerField(default=0)
@@ -50,14 +56,13 @@ class Resource(models.Model):
     payment_method = models.CharField(max_length=80, blank=True)
     status = models.CharField(max_length=40, blank=True)
     created = models.BigIntegerField()
-    expires_at = models.BigIntegerField(null=True)
+    due_at = models.BigIntegerField(null=True, db_index=True, help_text="When time itself will change it.")
     body = models.JSONField()
 
     class Meta:
         indexes = [
             models.Index(fields=["kind", "customer"], name="krcard_sandbox_customer"),
             models.Index(fields=["kind", "payment_method"], name="krcard_sandbox_method"),
-            models.Index(fields=["kind", "status", "expires_at"], name="krcard_sandbox_due"),
         ]
 
     def __str__(self) -> str:
@@ -83,6 +88,10 @@ class IdempotencyKey(models.Model):
 class Event(models.Model):
     """One webhook message, with the bytes that are signed and sent."""
 
+    class Format(models.TextChoices):
+        SNAPSHOT = "snapshot", "snapshot"
+        THIN = "thin", "thin"
+
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
         DELIVERED = "delivered", "delivered"
@@ -90,6 +99,7 @@ class Event(models.Model):
 
     stripe_id = models.CharField(max_length=80, unique=True)
     type = models.CharField(max_length=100)
+    format = models.CharField(max_length=10, choices=Format.choices, default=Format.SNAPSHOT)
     created = models.BigIntegerField()
     body = models.BinaryField()
     state = models.CharField(max_length=10, choices=State.choices, db_index=True)

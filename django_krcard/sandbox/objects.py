@@ -32,6 +32,20 @@ CHARGE_NULLS = (
     "source_transfer transfer_data transfer_group"
 )
 
+REFUND_NULLS = "balance_transaction customer_account receipt_number source_transfer_reversal transfer_reversal"
+DISPUTE_TEXTS = (
+    "access_activity_log billing_address cancellation_policy_disclosure cancellation_rebuttal "
+    "customer_email_address customer_name customer_purchase_ip duplicate_charge_explanation "
+    "duplicate_charge_id product_description refund_policy_disclosure refund_refusal_explanation "
+    "service_date shipping_address shipping_carrier shipping_date shipping_tracking_number uncategorized_text"
+)
+DISPUTE_FILES = (
+    "cancellation_policy customer_communication customer_signature duplicate_charge_documentation receipt "
+    "refund_policy service_documentation shipping_documentation uncategorized_file"
+)
+# Korean cards: seven days, says Stripe's page about South Korea.
+DISPUTE_ANSWER_SECONDS = 7 * 24 * 60 * 60
+
 
 def base(act: Act, kind: str, nulls: str = "") -> Body:
     body: Body = {"id": new_id(kind), "object": kind, "created": act.now, "livemode": False}
@@ -149,7 +163,7 @@ def visa(last4: str) -> Body:
     }
 
 
-def mandate(act: Act, payment_method: Body, ip_address: str | None, user_agent: str | None) -> Body:
+def mandate(act: Act, payment_method: Body, status: str, ip_address: str | None, user_agent: str | None) -> Body:
     type = payment_method["type"]
     online = {"ip_address": ip_address, "user_agent": user_agent}
     body = base(act, "mandate") | {
@@ -157,7 +171,7 @@ def mandate(act: Act, payment_method: Body, ip_address: str | None, user_agent: 
         "multi_use": {},
         "payment_method": payment_method["id"],
         "payment_method_details": {"type": type, type: {}},
-        "status": "active",
+        "status": status,
         "type": "multi_use",
     }
     del body["created"]
@@ -210,6 +224,56 @@ def charge(act: Act, intent: Body, method: Body, status: str) -> Body:
         "payment_method_details": {"type": method["type"], method["type"]: card_charged(method)},
         "refunded": False,
         "status": status,
+    }
+
+
+def refund(act: Act, charge: Body, given: Body) -> Body:
+    copied = ("currency", "customer", "payment_intent", "payment_method")
+    body = base(act, "refund", REFUND_NULLS) | {name: charge[name] for name in copied}
+    del body["livemode"]
+    return body | {
+        "amount": given["amount"],
+        "charge": charge["id"],
+        "metadata": given.get("metadata", {}),
+        "reason": given.get("reason"),
+        "status": "succeeded",
+    }
+
+
+def dispute(act: Act, charge: Body, reason: str) -> Body:
+    return base(act, "dispute") | {
+        "amount": charge["amount"] - charge["amount_refunded"],
+        "balance_transactions": [],
+        "charge": charge["id"],
+        "currency": charge["currency"],
+        "enhanced_eligibility_types": [],
+        "evidence": dict.fromkeys(f"{DISPUTE_TEXTS} {DISPUTE_FILES}".split()) | {"enhanced_evidence": {}},
+        "evidence_details": {
+            "due_by": act.now + DISPUTE_ANSWER_SECONDS,
+            "enhanced_eligibility": {},
+            "has_evidence": False,
+            "past_due": False,
+            "submission_count": 0,
+            "submission_method": "not_submitted",
+        },
+        "intended_submission_method": None,
+        "is_charge_refundable": False,
+        "metadata": {},
+        "payment_intent": charge["payment_intent"],
+        "reason": reason,
+        "status": "needs_response",
+    }
+
+
+def webhook_endpoint(act: Act, given: Body) -> Body:
+    return base(act, "webhook_endpoint") | {
+        "api_version": given.get("api_version"),
+        "application": None,
+        "description": given.get("description"),
+        "enabled_events": given["enabled_events"],
+        "metadata": given.get("metadata", {}),
+        "status": "enabled",
+        "url": given["url"],
     }
 
 

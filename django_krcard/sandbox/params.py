@@ -17,6 +17,10 @@ def invalid(message: str, name: str, code: str | None = None) -> ApiError:
     return ApiError(400, message, code=code, param=name)
 
 
+def missing(name: str) -> ApiError:
+    return invalid(f"Missing required param: {name}.", name, "parameter_missing")
+
+
 def text(maximum: int = 5000, *, clearable: bool = False) -> Check:
     def read(value: Any, name: str) -> str | None:
         if not isinstance(value, str):
@@ -47,6 +51,13 @@ def integer(value: Any, name: str) -> int:
     return int(value)
 
 
+def positive(value: Any, name: str) -> int:
+    number = integer(value, name)
+    if number < 1:
+        raise invalid("This value must be greater than or equal to 1.", name, "parameter_invalid_integer")
+    return number
+
+
 def flag(value: Any, name: str) -> bool:
     if value not in ("true", "false"):
         raise invalid(f"Invalid boolean: {value}", name)
@@ -62,20 +73,35 @@ def choice(*allowed: str) -> Check:
     return read
 
 
-def texts(value: Any, name: str) -> list[str]:
-    if not isinstance(value, dict) or not all(place.isdigit() for place in value):
-        raise invalid(f"Invalid array: {name}", name)
-    one = text()
-    return [one(value[place], f"{name}[{place}]") for place in sorted(value, key=int)]
+def array(one: Check) -> Check:
+    def read(value: Any, name: str) -> list[Any]:
+        if not isinstance(value, dict) or not all(place.isdigit() for place in value):
+            raise invalid(f"Invalid array: {name}", name)
+        return [one(value[place], f"{name}[{place}]") for place in sorted(value, key=int)]
+
+    return read
 
 
-def mapping(**fields: Check) -> Check:
+texts = array(text())
+
+
+def mapping(*required: str, **fields: Check) -> Check:
     def read(value: Any, name: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise invalid(f"Invalid object: {name}", name)
-        return read_all(fields, value, lambda inner: f"{name}[{inner}]")
+        clean = read_all(fields, value, lambda inner: f"{name}[{inner}]")
+        for inner in required:
+            if inner not in clean:
+                raise missing(f"{name}[{inner}]")
+        return clean
 
     return read
+
+
+def within_limits(pairs: dict[str, str]) -> dict[str, str]:
+    if len(pairs) > 50:
+        raise invalid("Metadata can have at most 50 keys.", "metadata")
+    return pairs
 
 
 def metadata(value: Any, name: str) -> dict[str, str]:
@@ -83,14 +109,12 @@ def metadata(value: Any, name: str) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise invalid(f"Invalid metadata: {name} must be pairs of strings", name)
-    if len(value) > 50:
-        raise invalid("Metadata can have at most 50 keys.", name)
     for key, each in value.items():
         if len(key) > 40:
             raise invalid(f"Metadata keys can be at most 40 characters long: {key}", name)
         if len(each) > 500:
             raise invalid(f"Metadata values can be at most 500 characters long: {key}", name)
-    return dict(value)
+    return within_limits(dict(value))
 
 
 def moment(value: Any, name: str) -> dict[str, int]:
@@ -134,8 +158,7 @@ class Params:
         clean = read_all(accepts, raw)
         for name in self.requires:
             if name not in clean:
-                message = f"Missing required param: {name}."
-                raise invalid(message, name, "parameter_missing")
+                raise missing(name)
         if self.together:
             self.together(clean)
         return clean

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from .models import Event, Resource, State
+from .params import within_limits
 
 LATEST = "2026-10-28.endive"
 LETTERS = string.ascii_letters + string.digits
@@ -24,7 +25,18 @@ PREFIXES = {
     "mandate": "mandate_sandbox_",
     "payment_intent": "pi_sandbox_",
     "charge": "ch_sandbox_",
+    "refund": "re_sandbox_",
+    "dispute": "du_sandbox_",
+    "product": "prod_sandbox_",
+    "price": "price_sandbox_",
+    "subscription": "sub_sandbox_",
+    "subscription_item": "si_sandbox_",
+    "invoice": "in_sandbox_",
+    "line_item": "il_sandbox_",
+    "invoice_payment": "inpay_sandbox_",
+    "webhook_endpoint": "we_sandbox_",
     "event": "evt_sandbox_",
+    "v2.core.event": "evt_thin_sandbox_",
     "request": "req_sandbox_",
 }
 
@@ -81,8 +93,7 @@ def save(act: Act, body: Body) -> Body:
         "kind": body["object"],
         "customer": body.get("customer") or "",
         "payment_method": body.get("payment_method") or "",
-        "status": body.get("status") or "",
-        "expires_at": body.get("expires_at"),
+        "status": "deleted" if body.get("deleted") else body.get("status") or "",
         "body": body,
     }
     created = body.get("created") or act.now
@@ -90,6 +101,29 @@ def save(act: Act, body: Body) -> Body:
         stripe_id=body["id"], defaults=columns, create_defaults={**columns, "created": created}
     )
     return body
+
+
+def schedule(body: Body, at: int | None) -> None:
+    """When time itself will change this object next: see `due`."""
+    Resource.objects.filter(stripe_id=body["id"]).update(due_at=at)
+
+
+def changed(before: Body, after: Body) -> Body:
+    """What an update's event tells as `previous_attributes`."""
+    return {name: before[name] for name in after if name in before and before[name] != after[name]}
+
+
+def merged(before: Body, given: Body) -> Body:
+    """An update. Metadata is merged key by key: an empty value takes its key away, an empty string all of them."""
+    after = before | given
+    if given.get("metadata"):
+        both = before["metadata"] | given["metadata"]
+        after["metadata"] = within_limits({key: value for key, value in both.items() if value})
+    return after
+
+
+def remove(stripe_id: str) -> None:
+    Resource.objects.filter(stripe_id=stripe_id).delete()
 
 
 def of_kind(kind: str) -> QuerySet[Resource]:

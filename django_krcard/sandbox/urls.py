@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import views
+from . import panel, views
 
 app_name = "krcard_sandbox"
 
@@ -10,4 +10,6 @@ urlpatterns = [
     path("checkout/<str:session_id>/authorise/", views.AuthoriseView.as_view(), name="authorise"),
     path("checkout/<str:session_id>/fail/", views.FailView.as_view(), name="fail"),
     path("checkout/<str:session_id>/expire/", views.ExpireView.as_view(), name="expire"),
+    path("panel/", panel.PanelView.as_view(), name="panel"),
+    path("panel/<str:scenario>/", panel.PlayView.as_view(), name="play"),
 ]

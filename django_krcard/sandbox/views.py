@@ -15,9 +15,9 @@ from django.views.decorators.cache import never_cache
 
 from . import control
 from .checks import may_run
+from .due import catch_up
 from .errors import SandboxError
 from .issuers import ISSUERS
-from .resources.checkout import expire_due
 from .store import Body, find
 from .wording import WORDING
 
@@ -41,7 +41,7 @@ class HostedView(View):
         session_id = kwargs["session_id"]
         if not may_run():
             raise Http404
-        expire_due()
+        catch_up()
         session = find("checkout.session", session_id)
         if session is None:
             raise Http404
@@ -96,7 +96,8 @@ class CheckoutView(HostedView):
         if self.session["status"] != "open":
             return self.page("over")
         intent = find("setup_intent", self.session["setup_intent"]) or {}
-        return self.page("checkout", types=self.types, failed=intent.get("last_setup_error") is not None)
+        failed = intent.get("last_setup_error") is not None
+        return self.page("checkout", types=self.types, failed=failed, panel=may_press(request))
 
 
 class IssuerView(HostedView):
@@ -154,6 +155,12 @@ class ExpireView(AuthoriseView):
         except SandboxError:
             return self.late()
         return self.to_first_page()
+
+
+def may_press(request: HttpRequest) -> bool:
+    """Anybody on a developer's machine; on a public demo only its staff."""
+    user: Any = getattr(request, "user", None)
+    return may_run() and (settings.DEBUG is True or bool(user and user.is_active and user.is_staff))
 
 
 def language_for(request: HttpRequest, locale: str | None) -> str:

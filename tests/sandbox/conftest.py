@@ -90,3 +90,7 @@ def charge_params(saved, amount=12_900, **more):
         "confirm": True,
         **more,
     }
+
+
+def types_of(heard):
+    return [event["type"] for event in heard]

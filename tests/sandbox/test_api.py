@@ -32,6 +32,15 @@ def test_a_customer_is_made_found_and_changed(api):
         ("payment_methods/pm_x", "payment_method"),
         ("mandates/mandate_x", "mandate"),
         ("payment_intents/pi_x", "intent"),
+        ("charges/ch_x", "id"),
+        ("refunds/re_x", "refund"),
+        ("disputes/du_x", "dispute"),
+        ("products/prod_x", "id"),
+        ("prices/price_x", "price"),
+        ("subscriptions/sub_x", "id"),
+        ("invoices/in_x", "invoice"),
+        ("invoice_payments/inpay_x", "invoice_payment"),
+        ("webhook_endpoints/we_x", "id"),
         ("events/evt_x", "id"),
     ],
 )
@@ -43,7 +52,7 @@ def test_an_unknown_id_is_missing(path, param):
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", "resource_missing", param)
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/customers/cus_x"), ("GET", "/")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/refunds/re_x"), ("GET", "/")])
 def test_an_address_that_is_not_modelled_is_not_there(method, path):
     response = handle(method, path, {}, KEY)
 
@@ -90,6 +99,15 @@ def test_lists_turn_pages(api, saved):
     assert ([intent.id for intent in last.data], last.has_more) == ([made[0]], False)
 
 
+def test_lists_turn_pages_backwards(api, saved):
+    made = [api.payment_intents.create(charge_params(saved, 100 + n)).id for n in range(5)]
+
+    page = api.payment_intents.list({"limit": 2, "ending_before": made[0]})
+    assert ([intent.id for intent in page.data], page.has_more) == ([made[2], made[1]], True)
+    page = api.payment_intents.list({"limit": 2, "ending_before": made[2]})
+    assert ([intent.id for intent in page.data], page.has_more) == ([made[4], made[3]], False)
+
+
 def test_lists_know_when(api, saved):
     early = api.payment_intents.create(charge_params(saved))
     control.advance(timedelta(hours=1))
@@ -100,7 +118,9 @@ def test_lists_know_when(api, saved):
     assert api.payment_intents.list({"customer": "cus_other"}).data == []
 
 
-@pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 101}, {"starting_after": "pi_x"}, {"colour": "red"}])
+@pytest.mark.parametrize(
+    "params", [{"limit": 0}, {"limit": 101}, {"starting_after": "pi_x"}, {"ending_before": "pi_x"}, {"colour": "red"}]
+)
 def test_a_wrong_list_is_refused(api, params):
     with pytest.raises(stripe.InvalidRequestError) as refused:
         api.payment_intents.list(params)

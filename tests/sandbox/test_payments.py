@@ -1,14 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import stripe
 
 from django_krcard.sandbox import control
 from django_krcard.sandbox.errors import SandboxError
 
-from .conftest import charge_params
-
-
-def types_of(heard):
-    return [event["type"] for event in heard]
+from .conftest import charge_params, session_params, types_of
 
 
 def test_a_saved_card_is_charged(api, saved, heard):
@@ -38,6 +36,16 @@ def test_a_decline_is_a_402_that_leaves_a_payment_intent(api, saved, heard):
     assert intent.last_payment_error.decline_code == "insufficient_funds"
     assert intent.last_payment_error.payment_method.id == saved.card
     assert types_of(heard) == ["charge.failed", "payment_intent.payment_failed"]
+
+
+@pytest.mark.parametrize("name", control.DECLINES)
+def test_every_decline_has_a_name(api, saved, name):
+    control.decline_next(name)
+
+    with pytest.raises(stripe.CardError) as declined:
+        api.payment_intents.create(charge_params(saved))
+
+    assert (declined.value.code, declined.value.error.decline_code) == control.DECLINES[name]
 
 
 def test_only_the_next_charge_is_declined(api, saved):
@@ -130,6 +138,26 @@ def test_a_permission_withdrawn_at_the_issuer(api, saved, heard):
     with pytest.raises(stripe.InvalidRequestError) as refused:
         api.payment_intents.create(charge_params(saved))
     assert refused.value.code == "payment_intent_mandate_invalid"
+
+
+def test_a_mandate_may_take_its_time(api, customer, heard):
+    control.mandate_pending_next()
+    session = api.checkout.sessions.create(session_params(customer))
+    control.authorise(session.id)
+    intent = api.checkout.sessions.retrieve(session.id, {"expand": ["setup_intent"]}).setup_intent
+    saved = SimpleNamespace(customer=customer.id, card=intent.payment_method)
+    assert api.mandates.retrieve(intent.mandate).status == "pending"
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        api.payment_intents.create(charge_params(saved))
+    assert refused.value.code == "payment_intent_mandate_invalid"
+    heard.clear()
+
+    control.activate_mandate(saved.card)
+
+    assert heard[0]["data"]["previous_attributes"] == {"status": "pending"}
+    assert api.payment_intents.create(charge_params(saved)).status == "succeeded"
+    with pytest.raises(SandboxError, match="active already"):
+        control.activate_mandate(saved.card)
 
 
 def test_a_detached_card_is_gone_for_good(api, saved, heard):

@@ -38,15 +38,17 @@ def detach(act: Act, given: Body, id: str) -> Body:
     save(act, method | {"customer": None})
     method["customer"] = None
     mandate = mandate_of(id)
-    if mandate and mandate["status"] == "active":
-        deactivate(act, mandate)
+    if mandate and mandate["status"] != "inactive":
+        turn(act, mandate, "inactive")
     emit(act, "payment_method.detached", method, {"customer": owner})
     return method
 
 
-def deactivate(act: Act, mandate: Body) -> Body:
-    if mandate["status"] != "active":
+def turn(act: Act, mandate: Body, status: str) -> Body:
+    """pending → active → inactive, and never back."""
+    order = ("pending", "active", "inactive")
+    if order.index(mandate["status"]) >= order.index(status):
         raise SandboxError(f"Mandate {mandate['id']} is {mandate['status']} already.")
-    body = save(act, mandate | {"status": "inactive"})
-    emit(act, "mandate.updated", body, {"status": "active"})
+    body = save(act, mandate | {"status": status})
+    emit(act, "mandate.updated", body, {"status": mandate["status"]})
     return body

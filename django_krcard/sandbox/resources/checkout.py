@@ -9,6 +9,7 @@ from django.urls import NoReverseMatch, reverse
 
 from .. import events, objects
 from ..errors import ApiError, SandboxError, no_such
+from ..faults import take
 from ..issuers import ISSUERS
 from ..params import (
     NEW_TYPES,
@@ -22,8 +23,9 @@ from ..params import (
     text,
     url,
 )
-from ..store import Act, Body, find, of_kind, read_state, save, writing
-from .lists import PAGING, page
+from ..store import Act, Body, find, save, schedule
+from .lists import PAGING, listed
+from .owners import living
 from .types import effective
 
 HALF_AN_HOUR, A_DAY = 30 * 60, 24 * 60 * 60
@@ -73,14 +75,15 @@ LIST = Params({**PAGING, "customer": text(), "status": choice("open", "complete"
 
 
 def create(act: Act, given: Body) -> Body:
-    if find("customer", given["customer"]) is None:
-        raise no_such("customer", given["customer"], param="customer", status=400)
+    living(given["customer"])
     given["expires_at"] = expiry(act, given.get("expires_at"))
     session = objects.session(act, given, effective(act, given))
     intent = objects.setup_intent(act, session, given.get("setup_intent_data", {}))
     session["setup_intent"] = save(act, intent)["id"]
     session["url"] = hosted_page(session)
-    return save(act, session)
+    save(act, session)
+    schedule(session, session["expires_at"])
+    return session
 
 
 def expiry(act: Act, wanted: int | None) -> int:
@@ -112,11 +115,7 @@ def retrieve(act: Act, wanted: Body, id: str) -> Body:
 
 
 def list_(act: Act, wanted: Body) -> Body:
-    rows = of_kind("checkout.session")
-    rows = rows.filter(**{name: wanted[name] for name in ("customer", "status") if name in wanted})
-    found, body = page(rows, wanted, "/v1/checkout/sessions")
-    body["data"] = [row.body for row in found]
-    return body
+    return listed("checkout.session", wanted, "/v1/checkout/sessions")
 
 
 def expire(act: Act, given: Body, id: str) -> Body:
@@ -129,20 +128,13 @@ def expire(act: Act, given: Body, id: str) -> Body:
         intent |= {"status": "canceled", "cancellation_reason": "abandoned"}
         events.emit(act, "setup_intent.canceled", save(act, intent))
     session = save(act, session | {"status": "expired", "url": None})
+    schedule(session, None)
     events.emit(act, "checkout.session.expired", session)
     return session
 
 
-def expire_due() -> None:
-    """Time does this at Stripe; here, whoever comes next after it."""
-    due = of_kind("checkout.session").filter(status="open")
-    now = Act(read_state()).now
-    if not due.filter(expires_at__lte=now).exists():
-        return
-    with writing() as act:
-        for row in due.filter(expires_at__lte=now):
-            expire(act, {}, row.stripe_id)
-    events.deliver_new(act)
+def run_out(act: Act, session: Body) -> None:
+    expire(act, {}, session["id"])
 
 
 def open_session(id: str) -> Body:
@@ -165,7 +157,8 @@ def authorise(act: Act, id: str, type: str, brand: str, last4: str | None, **onl
     details = {"brand": brand, "last4": last4} if type == "kr_card" else objects.visa(last4)
     customer = find("customer", session["customer"]) or {"id": session["customer"]}
     method = save(act, objects.payment_method(act, customer, type, details))
-    mandate = save(act, objects.mandate(act, method, **online))
+    status = "pending" if take("mandate_pending") else "active"
+    mandate = save(act, objects.mandate(act, method, status, **online))
     intent = find("setup_intent", session["setup_intent"]) or {}
     intent |= {
         "last_setup_error": None,
@@ -175,6 +168,7 @@ def authorise(act: Act, id: str, type: str, brand: str, last4: str | None, **onl
     }
     save(act, intent)
     session = save(act, session | {"status": "complete", "url": None})
+    schedule(session, None)
     events.emit(act, "payment_method.attached", method)
     events.emit(act, "setup_intent.succeeded", intent)
     events.emit(act, "checkout.session.completed", session)

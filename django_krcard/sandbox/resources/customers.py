@@ -1,8 +1,13 @@
-from ..errors import ApiError, no_such
-from ..objects import customer
+"""Customers: made, changed, and deleted with all that is theirs."""
+
+from .. import objects
+from ..errors import no_such
+from ..events import emit
 from ..params import Params, mapping, metadata, text, texts
-from ..store import Act, Body, find, of_kind, save
-from .lists import PAGING, page
+from ..store import Act, Body, changed, find, merged, of_kind, save
+from . import billing, cards
+from .lists import CURSOR, PAGING, listed
+from .owners import living, owned
 
 ADDRESS = mapping(
     city=text(clearable=True),
@@ -23,65 +28,49 @@ FIELDS = {
 }
 CREATE = Params(FIELDS)
 UPDATE = Params({**FIELDS, "invoice_settings": mapping(default_payment_method=text(clearable=True))})
-RETRIEVE = Params({})
+RETRIEVE = DELETE = Params({})
 LIST = Params({**PAGING, "email": text()})
-LIST_METHODS = Params({**PAGING, "type": text()})
+LIST_METHODS = Params({**CURSOR, "type": text()})
 
 
 def create(act: Act, given: Body) -> Body:
-    return save(act, customer(act, given))
+    return save(act, objects.customer(act, given))
 
 
 def update(act: Act, given: Body, id: str) -> Body:
-    body = retrieve(act, {}, id)
+    before = living(id, param="id", status=404)
     settings = given.pop("invoice_settings", {})
     if method := settings.get("default_payment_method"):
         owned(method, id, param="invoice_settings[default_payment_method]")
-    body["invoice_settings"] |= settings
-    if "metadata" in given:
-        merged = body["metadata"] | given.pop("metadata")
-        body["metadata"] = {key: value for key, value in merged.items() if value}
-    return save(act, body | given)
+    after = merged(before, given) | {"invoice_settings": before["invoice_settings"] | settings}
+    save(act, after)
+    emit(act, "customer.updated", after, changed(before, after))
+    return after
 
 
 def retrieve(act: Act, wanted: Body, id: str) -> Body:
+    """A deleted one is found too, with nothing but its id."""
     body = find("customer", id)
     if body is None:
         raise no_such("customer", id)
     return body
 
 
+def delete(act: Act, given: Body, id: str) -> Body:
+    """For good: subscriptions end, cards are detached, and nothing but the id stays."""
+    customer = living(id, param="id", status=404)
+    for row in of_kind("subscription").filter(customer=id).exclude(status__in=billing.OVER):
+        billing.finish(act, row.body)
+    for row in of_kind("payment_method").filter(customer=id):
+        cards.detach(act, {}, row.stripe_id)
+    emit(act, "customer.deleted", customer)
+    return save(act, {"id": id, "object": "customer", "deleted": True})
+
+
 def list_(act: Act, wanted: Body) -> Body:
-    rows = of_kind("customer")
-    if "email" in wanted:
-        rows = rows.filter(body__email=wanted["email"])
-    found, body = page(rows, wanted, "/v1/customers")
-    body["data"] = [row.body for row in found]
-    return body
+    return listed("customer", {**wanted, "status": ""}, "/v1/customers")
 
 
 def list_methods(act: Act, wanted: Body, id: str) -> Body:
-    retrieve(act, {}, id)
-    rows = of_kind("payment_method").filter(customer=id)
-    if "type" in wanted:
-        rows = rows.filter(body__type=wanted["type"])
-    found, body = page(rows, wanted, f"/v1/customers/{id}/payment_methods")
-    body["data"] = [row.body for row in found]
-    return body
-
-
-def owned(method_id: str, customer_id: str | None, param: str = "payment_method") -> Body:
-    """The PaymentMethod, when this customer may pay with it."""
-    method = find("payment_method", method_id)
-    if method is None:
-        raise no_such("PaymentMethod", method_id, param=param, status=400)
-    if method["customer"] is None:
-        message = f"The PaymentMethod {method_id} was detached from a Customer. It may not be used again."
-        raise ApiError(400, message, code="payment_method_unexpected_state", param=param)
-    if method["customer"] != customer_id:
-        message = (
-            f"The customer does not have a payment method with the ID {method_id}. "
-            "The payment method must be attached to the customer."
-        )
-        raise ApiError(400, message, code="resource_missing", param=param)
-    return method
+    living(id, param="id", status=404)
+    return listed("payment_method", {**wanted, "customer": id}, f"/v1/customers/{id}/payment_methods")

@@ -1,5 +1,7 @@
 import json
 
+from django.db.models import QuerySet
+
 from ..errors import no_such
 from ..models import Event
 from ..params import Params, text, texts
@@ -11,19 +13,31 @@ LIST = Params({**PAGING, "type": text(), "types": texts})
 
 
 def retrieve(act: Act, wanted: Body, id: str) -> Body:
-    event = Event.objects.filter(stripe_id=id).first()
+    event = snapshots().filter(stripe_id=id).first()
     if event is None:
         raise no_such("event", id)
     return shown(event)
 
 
+def retrieve_thin(act: Act, wanted: Body, id: str) -> Body:
+    event = Event.objects.filter(stripe_id=id, format=Event.Format.THIN).first()
+    if event is None:
+        raise no_such("event", id)
+    body: Body = json.loads(event.raw)
+    return body
+
+
+def snapshots() -> QuerySet[Event]:
+    return Event.objects.filter(format=Event.Format.SNAPSHOT)
+
+
 def list_(act: Act, wanted: Body) -> Body:
-    rows = Event.objects.all()
+    rows = snapshots()
     if "type" in wanted:
         rows = rows.filter(type=wanted["type"])
     if "types" in wanted:
         rows = rows.filter(type__in=wanted["types"])
-    found, body = page(rows, wanted, "/v1/events")
+    found, body = page(snapshots(), rows, wanted, "/v1/events")
     body["data"] = [shown(event) for event in found]
     return body
 

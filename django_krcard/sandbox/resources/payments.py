@@ -15,9 +15,9 @@ from ..params import (
     metadata,
     text,
 )
-from ..store import Act, Body, find, mandate_of, of_kind, save
-from .customers import owned
-from .lists import PAGING, page
+from ..store import Act, Body, find, mandate_of, save
+from .lists import PAGING, listed
+from .owners import living, owned
 from .types import KRW_ONLY, effective
 
 MINIMUM, MAXIMUM = 100, 99_999_999
@@ -80,8 +80,8 @@ LIST = Params({**PAGING, "customer": text()})
 
 def create(act: Act, given: Body) -> Body:
     customer = given.get("customer")
-    if customer and find("customer", customer) is None:
-        raise no_such("customer", customer, param="customer", status=400)
+    if customer:
+        living(customer)
     method = owned(given["payment_method"], customer) if "payment_method" in given else None
     if method:
         check_currency(given, method)
@@ -213,12 +213,7 @@ def retrieve(act: Act, wanted: Body, id: str) -> Body:
 
 
 def list_(act: Act, wanted: Body) -> Body:
-    rows = of_kind("payment_intent")
-    if "customer" in wanted:
-        rows = rows.filter(customer=wanted["customer"])
-    found, body = page(rows, wanted, "/v1/payment_intents")
-    body["data"] = [row.body for row in found]
-    return body
+    return listed("payment_intent", wanted, "/v1/payment_intents")
 
 
 def cancel(act: Act, given: Body, id: str) -> Body:
