@@ -444,6 +444,15 @@ def test_a_mandate_with_a_word_of_tomorrow_is_held(mandate, monkeypatch):
     assert mandates.sync_with_stripe(mandate).status == "on_hold"
 
 
+def test_a_new_card_waits_for_its_permission_at_stripe(save_card, membership, mandate):
+    control.mandate_pending_next()
+    save_card(membership, brand="hyundai")
+    assert services.can_charge(mandate, 12_900).code == "mandate_not_active"
+
+    control.activate_mandate(mandate.payment_method.stripe_id)
+    assert services.can_charge(mandate, 12_900).allowed
+
+
 def test_a_mandate_that_was_never_saved_survives_another_attempt_running_out(user, membership):
     customer = services.get_or_create_customer(user)
     control.set_delivery("dropped")

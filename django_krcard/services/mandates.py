@@ -90,7 +90,10 @@ def use_card(
     mandate.consent = consent
     mandate.payment_method = payment_method
     mandate.stripe_id = stripe_id or None
-    mandate.save(update_fields=["consent", "payment_method", "stripe_id"])
+    if STATUS_AT_STRIPE.get(status) == Mandate.Status.PENDING and mandate.status == Mandate.Status.ACTIVE:
+        # The permission for the new card is not in force yet, and the old card is not the one agreed on any more.
+        mandate.status = Mandate.Status.PENDING
+    mandate.save(update_fields=["consent", "payment_method", "stripe_id", "status"])
     card = {"payment_method": payment_method.stripe_id, "brand": payment_method.brand, "last4": payment_method.last4}
     record(mandate, "card_saved", actor="customer", **card)
     signals.send_on_commit(signals.card_saved, PaymentMethod, mandate=mandate, payment_method=payment_method)
