@@ -65,6 +65,13 @@ def test_what_is_no_amount_is_refused(mandate, ledger, amount):
     assert ledger() == []
 
 
+@pytest.mark.parametrize(("reference", "description"), [("", ""), ("x" * 192, ""), ("r", "x" * 501)])
+def test_words_that_do_not_fit_are_an_error_and_nothing_is_written(mandate, ledger, reference, description):
+    with pytest.raises(ValueError, match="characters"):
+        services.charge(mandate, 12_900, reference=reference, description=description)
+    assert (Charge.objects.count(), ledger()) == (0, [])
+
+
 def test_a_refusal_is_kept_with_its_reason_and_asks_nobody(mandate, ledger):
     refused = refusal(mandate, 15_000)
     assert refused.code == "amount_not_agreed"

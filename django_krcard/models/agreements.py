@@ -263,7 +263,7 @@ class Mandate(Record):
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
     activated_at = models.DateTimeField(_("active since"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
-    end_reason = models.CharField(_("reason of the end"), max_length=500, blank=True)
+    end_reason = models.TextField(_("reason of the end"), blank=True)
     ended_by = models.CharField(_("ended by"), max_length=300, blank=True)
 
     class Meta:

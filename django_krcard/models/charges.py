@@ -73,7 +73,7 @@ class Charge(Record):
     decline_code = models.CharField(_("decline"), max_length=64, blank=True)
     refunded_amount = models.PositiveIntegerField(_("refunded (won)"), default=0)
     requested_by = models.CharField(_("requested by"), max_length=300)
-    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    reason = models.TextField(_("reason"), blank=True)
     first_sent_at = models.DateTimeField(_("first sent at"), null=True, blank=True)
     last_sent_at = models.DateTimeField(_("last sent at"), null=True, blank=True)
     lease_until = models.DateTimeField(_("claimed until"), null=True, blank=True)

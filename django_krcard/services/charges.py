@@ -37,6 +37,9 @@ LEASE = timedelta(minutes=2)
 #: Stripe keeps the answer to a key for 24 hours at least; after that the same key would charge again.
 SAME_KEY_FOR = timedelta(hours=23)
 
+MAX_REFERENCE = Charge._meta.get_field("reference").max_length
+MAX_DESCRIPTION = Charge._meta.get_field("description").max_length
+
 #: A PaymentIntent's status in our words. What is missing here is unknown to us and changes nothing.
 STATUS_OF_INTENT = {
     "succeeded": Status.SUCCEEDED,
@@ -80,8 +83,10 @@ def charge(
 
     Raises ``ChargeRefused`` when the agreed terms do not cover it (Stripe is not asked), ``ReferenceConflict`` when
     the reference was used for another amount, ``StripeRefusedKey`` when the site's key may not charge.
-    ``by`` and ``reason`` go to the timeline. https://docs.stripe.com/api/payment_intents/create
+    ``by`` and ``reason`` go to the timeline; the customer sees ``description``. https://docs.stripe.com/api/payment_intents/create
     """
+    if not 1 <= len(reference) <= MAX_REFERENCE or len(description) > MAX_DESCRIPTION:
+        raise ValueError(f"reference takes 1 to {MAX_REFERENCE} characters, description up to {MAX_DESCRIPTION}.")
     prepared, verdict = _prepare(mandate, amount, reference, description, by, reason)
     if verdict is None or (prepared and prepared.first_sent_at and not verdict.allowed):
         # It has its answer, somebody is sending it now, or it must not be sent a second time.
@@ -138,40 +143,27 @@ def _prepare(
         if existing and existing.first_sent_at:
             # Sent before with no answer. The terms say whether it may be sent again; what it was stays as it is.
             return existing, verdict
-        if not verdict.allowed:
-            return _refused(mandate, existing, amount, reference, description, verdict, now, by, reason), verdict
-        prepared = existing or Charge(mandate=mandate, reference=reference, amount=amount, description=description)
-        prepared.status = Status.READY
-        prepared.refusal_code = ""
-        prepared.consent = mandate.consent
-        prepared.payment_method = mandate.payment_method
-        prepared.due_at = now
-        prepared.idempotency_key = _key(mandate, reference, prepared.attempt)
-        prepared.params = _params(prepared)
-        prepared.requested_by, prepared.reason = by, reason
-        prepared.save()
-        record(mandate, "charge_requested", actor=by, reference=reference, amount=amount, reason=reason)
+        prepared = None
+        if rules.is_amount(amount):
+            prepared = existing or Charge(mandate=mandate, reference=reference, amount=amount, description=description)
+            prepared.status = Status.READY if verdict.allowed else Status.REFUSED
+            prepared.refusal_code = verdict.code
+            prepared.consent = mandate.consent
+            prepared.payment_method = mandate.payment_method
+            prepared.due_at = now
+            prepared.idempotency_key = _key(mandate, reference, prepared.attempt)
+            prepared.params = _params(prepared) if verdict.allowed else {}
+            prepared.requested_by, prepared.reason = by, reason
+            prepared.save()
+        # What is no amount may be anything at all, and the timeline keeps JSON.
+        asked = {"reference": reference, "amount": amount if prepared else repr(amount), "reason": reason}
+        if verdict.allowed:
+            record(mandate, "charge_requested", actor=by, **asked)
+        else:
+            record(mandate, "charge_refused", actor=by, code=verdict.code, **asked)
+            refused = {"mandate": mandate, "charge": prepared, "code": verdict.code}
+            signals.send_on_commit(signals.charge_refused, Charge, **refused)
     return prepared, verdict
-
-
-def _refused(mandate, existing, amount, reference, description, verdict, now, by, reason) -> Charge | None:
-    """Keep the refusal: as a row if the amount is an amount, in the timeline always."""
-    # What is no amount may be anything at all, and the timeline keeps JSON.
-    refused, told = None, repr(amount)
-    if rules.is_amount(amount):
-        told = amount
-        refused = existing or Charge(mandate=mandate, reference=reference, amount=amount, description=description)
-        refused.status = Status.REFUSED
-        refused.refusal_code = verdict.code
-        refused.consent = mandate.consent
-        refused.payment_method = mandate.payment_method
-        refused.due_at = now
-        refused.idempotency_key = _key(mandate, reference, refused.attempt)
-        refused.requested_by, refused.reason = by, reason
-        refused.save()
-    record(mandate, "charge_refused", actor=by, reference=reference, amount=told, code=verdict.code, reason=reason)
-    signals.send_on_commit(signals.charge_refused, Charge, mandate=mandate, charge=refused, code=verdict.code)
-    return refused
 
 
 def _may_be_sent(charge: Charge, now: datetime) -> bool:
