@@ -137,14 +137,18 @@ LISTS: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
 
 @contextlib.contextmanager
 def stopped_politely() -> Any:
-    """SIGTERM ends it as Ctrl-C does, and neither with a traceback."""
+    """SIGTERM ends it as Ctrl-C does, and neither with a traceback.
+
+    SIGINT is set as well: a shell starts what runs in the background with that one ignored.
+    """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with contextlib.suppress(KeyboardInterrupt):
             yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
