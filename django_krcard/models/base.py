@@ -60,9 +60,9 @@ class AppendOnlyQuerySet(models.QuerySet):
 
     update = bulk_update = delete = _raw_delete = update_or_create = _refuse
 
-    def _update(self, values):
+    def _update(self, *args, **kwargs):
         # Where every save() of a row ends. loaddata asks for it first and inserts when there was nothing to change.
-        return self._refuse() if self.exists() else 0
+        return self._refuse() if self.exists() else super()._update(*args, **kwargs)
 
     def bulk_create(self, objs, batch_size=None, ignore_conflicts=False, update_conflicts=False, *args, **kwargs):
         if update_conflicts:

@@ -38,6 +38,7 @@ class Events:
             body,
             content_type="application/json",
             headers={"Stripe-Signature": self.sign(body, secret, at=at) if header is None else header},
+            secure=True,  # as Stripe does; a site with SECURE_SSL_REDIRECT would send it away
         )
 
     def sign(self, body: bytes | str, secret: str | None = None, *, at: int | None = None) -> str:
