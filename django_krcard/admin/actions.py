@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,8 @@ from django.utils.translation import gettext_lazy
 
 from django_krcard.exceptions import GatewayError, KrcardError
 from django_krcard.transactions import never_atomic
+
+PAGE_ID = re.compile("[0-9a-f]{32}")
 
 
 class ReasonForm(forms.Form):
@@ -51,6 +55,8 @@ class PageAction:
     permission: str
     form_class: type[forms.Form] = ReasonForm
     is_destructive = False
+    #: Gives each page an id in its address, so that going back finds the same page, and sending it again the same act.
+    has_page_id = False
 
     def is_possible(self, row: Model) -> bool:
         return True
@@ -108,7 +114,11 @@ class PageActionsMixin:
         if not action.is_possible(row):
             self.message_user(request, _("This cannot be done now. Look at the present state below."), messages.WARNING)
             return redirect(self._url("change", row))
-        form = action.form_class(request.POST if request.method == "POST" else None, initial=action.initial(row))
+        page_id = request.GET.get("page", "")
+        if request.method != "POST" and action.has_page_id and not PAGE_ID.fullmatch(page_id):
+            return redirect(f"{request.path}?page={uuid.uuid4().hex}")
+        initial = action.initial(row) | ({"reference": f"admin-{page_id}"} if action.has_page_id else {})
+        form = action.form_class(request.POST if request.method == "POST" else None, initial=initial)
         if request.method == "POST" and form.is_valid():
             outcome = self.act(request, action, row, **form.cleaned_data)
             self.message_user(request, outcome.text, outcome.level)

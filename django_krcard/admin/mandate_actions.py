@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.widgets import AdminIntegerFieldWidget
@@ -22,7 +20,7 @@ from django_krcard.services.mandates import sync_with_stripe
 
 
 class ChargeForm(ReasonForm):
-    #: Made when the page is shown: however often it is sent, it is one charge.
+    #: From the address of the page: however often it is sent, it is one charge.
     reference = forms.RegexField(r"^admin-[0-9a-f]{32}\Z", widget=forms.HiddenInput)
     amount = forms.IntegerField(
         label=gettext_lazy("Amount (won)"),
@@ -44,6 +42,7 @@ class ChargeMandate(MandateAction):
     label = gettext_lazy("Charge")
     permission = "krcard.charge_mandate"
     form_class = ChargeForm
+    has_page_id = True
 
     def is_possible(self, mandate: Mandate) -> bool:
         return mandate.status == Mandate.Status.ACTIVE
@@ -59,9 +58,10 @@ class ChargeMandate(MandateAction):
     def initial(self, mandate: Mandate) -> dict:
         rule = Rule.from_dict(mandate.consent.rule)
         amount = rule.amount if rule.amount_kind == AmountKind.FIXED else None
-        return {"reference": f"admin-{uuid.uuid4().hex}", "amount": amount}
+        return {"amount": amount}
 
     def perform(self, mandate: Mandate, *, by: str, amount: int, reference: str, reason: str) -> Outcome:
+        sent_before = mandate.charges.filter(reference=reference).exclude(status=Charge.Status.REFUSED).exists()
         try:
             charge = services.charge(mandate, amount, reference=reference, by=by, reason=reason)
         except ChargeRefused as refusal:
@@ -69,7 +69,11 @@ class ChargeMandate(MandateAction):
         except ReferenceConflict:
             text = _("This page was already used to charge another amount. Nothing was sent now. Open it again.")
             return Outcome(text, messages.ERROR)
-        return outcome_of(charge)
+        outcome = outcome_of(charge)
+        if not sent_before:
+            return outcome
+        text = _("This page was sent before, and nothing was charged anew. %(outcome)s")
+        return Outcome(text % {"outcome": outcome.text}, messages.INFO)
 
 
 def outcome_of(charge: Charge) -> Outcome:

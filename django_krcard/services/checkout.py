@@ -148,6 +148,7 @@ def _apply(setup: CardSetup, mandate: Mandate, session: gateway.CheckoutSession)
     setup.checkout_session_id = session.id
     setup.setup_intent_id = session.setup_intent or None
     if session.status == "complete" and session.setup_status == "succeeded" and session.card:
+        setup.failure_code = ""
         card = keep_card(mandate.customer, session.card)
         if mandate.has_ended:
             # Withdrawn while the customer was at Stripe: what was withdrawn stays so, and the card goes.

@@ -153,7 +153,7 @@ def sync_with_stripe(mandate: Mandate) -> Mandate:
     if card and not card.detached_at and not _is_attached(card):
         card_detached(card)
     if mandate.stripe_id:
-        status = gateway.retrieve_mandate_status(mandate.stripe_id)
+        status = _status_at_stripe(mandate.stripe_id)
         with transaction.atomic():
             apply_stripe_status(lock(mandate), status)
     mandate.refresh_from_db()
@@ -214,6 +214,15 @@ def _expire_session(setup: CardSetup) -> None:
     except GatewayError as error:
         # It ends by itself at expires_at.
         logger.warning("Session %s could not be closed: %s", setup.checkout_session_id, error)
+
+
+def _status_at_stripe(stripe_id: str) -> str:
+    try:
+        return gateway.retrieve_mandate_status(stripe_id)
+    except StripeRefusedRequest as error:
+        if error.code == "resource_missing":
+            return "inactive"
+        raise
 
 
 def _is_attached(card: PaymentMethod) -> bool:

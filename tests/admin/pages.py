@@ -10,6 +10,6 @@ def page(row, name="change"):
 def act(client, row, name, **data):
     """Open the page of an act, fill in the form and send it, as a person does."""
     url = page(row, name)
-    form = client.get(url).context["form"]
+    form = client.get(url, follow=True).context["form"]
     shown = {field.name: field.value() for field in form if field.value() is not None}
     return client.post(url, shown | data, follow=True)

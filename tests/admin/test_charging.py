@@ -36,7 +36,7 @@ def test_charging_with_a_reason(boss, mandate, ledger):
 
 
 def test_sending_the_same_page_twice_charges_once(boss, used_by_minji, ledger):
-    form = boss.get(page(used_by_minji, "charge")).context["form"]
+    form = boss.get(page(used_by_minji, "charge"), follow=True).context["form"]
     data = {"reference": form["reference"].value(), "amount": 9_000, "reason": "taxi"}
     for _time in range(2):
         boss.post(page(used_by_minji, "charge"), data)
@@ -44,6 +44,17 @@ def test_sending_the_same_page_twice_charges_once(boss, used_by_minji, ledger):
 
     assert len(ledger()) == Charge.objects.count() == 1
     assert "already used to charge another amount" in answer.text
+
+
+def test_going_back_finds_the_same_page_and_charges_nothing_anew(boss, used_by_minji, ledger):
+    here = boss.get(page(used_by_minji, "charge"))["Location"]
+    for _time in range(2):  # the browser asks for the page again when somebody goes back to it
+        reference = boss.get(here).context["form"]["reference"].value()
+        data = {"reference": reference, "amount": 9_000, "reason": "taxi"}
+        answer = boss.post(here, data, follow=True)
+
+    assert len(ledger()) == 1
+    assert "nothing was charged anew" in answer.text
 
 
 def test_what_the_terms_do_not_cover_is_refused_with_the_reason(boss, mandate, ledger):

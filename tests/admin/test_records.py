@@ -34,7 +34,7 @@ def test_looking_is_not_acting(staff, mandate, name):
 
 def test_a_permission_opens_its_own_acts_only(staff, mandate):
     reviewer = staff("view_mandate", "charge_mandate")
-    assert reviewer.get(page(mandate, "charge")).status_code == 200
+    assert reviewer.get(page(mandate, "charge"), follow=True).status_code == 200
     assert reviewer.get(page(mandate, "end")).status_code == 403
 
 
