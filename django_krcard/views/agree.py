@@ -12,6 +12,7 @@ from django.core.validators import validate_slug
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.cache import patch_cache_control
 from django.utils.translation import get_language
 
 from django_krcard.exceptions import ConsentRefused, GatewayError, SetupNotAllowed
@@ -44,7 +45,11 @@ class ConsentView(LoginRequiredMixin, PageView):
         return self.show_form(ConsentForm.for_request(request, text))
 
     def show_form(self, form: ConsentForm, **context):
-        return self.show(form=form, text=form.text, terms=form.text.terms, **context)
+        response = self.show(form=form, text=form.text, terms=form.text.terms, **context)
+        # Nothing on it is secret, and the browser may keep it for its own "back": without that, whoever comes back
+        # from Stripe to a form with an error meets the browser's own error page.
+        patch_cache_control(response, private=True, no_cache=True)
+        return response
 
 
 class CheckoutSessionView(ConsentView):

@@ -34,7 +34,8 @@ class PageView(TemplateResponseMixin, ContextMixin, View):
 
     def dispatch(self, request, *args, **kwargs):
         response = super().dispatch(request, *args, **kwargs)
-        add_never_cache_headers(response)
+        if not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
         # Same-origin, not no-referrer: Django's CSRF check needs the header on https.
         response.headers["Referrer-Policy"] = "same-origin"
         response.headers["X-Robots-Tag"] = "noindex"

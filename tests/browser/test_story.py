@@ -155,6 +155,21 @@ def test_turning_back_and_coming_again(browse):
     assert page.url == hosted
 
 
+def test_back_from_stripe_to_a_form_that_had_an_error(browse):
+    page = browse()
+    log_in(page, "junho", "**/member/")
+    page.goto("/krcard/agree/membership/")
+    send = 'form[action$="create-checkout-session"] button[type=submit]'
+    page.locator(send).click()
+    for box in page.locator("input[type=checkbox][required]").all():
+        box.check()
+    page.locator(send).click()
+    page.wait_for_url("**/stripe-sandbox/checkout/**")
+
+    page.go_back()
+    expect(page.locator(send)).to_be_visible()
+
+
 def test_letting_the_session_expire(browse):
     page = browse()
     log_in(page, "junho", "**/member/")
