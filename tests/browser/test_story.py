@@ -142,6 +142,20 @@ def test_buying_as_used_up_to_the_limit(browse):
     expect(page.get_by_text("4,500원").first).to_be_visible()
 
 
+def test_an_order_without_an_answer_is_settled_by_checking_again(browse, shop):
+    page = browse()
+    log_in(page, "junho", "**/member/")
+    save_card(page, "as-used", "samsung")
+    page.goto("/member/")
+    for _ in range(3):  # as often as the SDK tries
+        shop.sandbox('fail_next("POST", "/v1/payment_intents", effect="before", status="timeout")')
+    page.locator('form[action$="/orders/"] button').first.click()
+    page.wait_for_url("**/orders/*/")
+    picture(page, "32-order-unknown")
+    page.get_by_role("button", name="다시 확인").click()
+    expect(page.get_by_role("heading", name="결제했어요")).to_be_visible()
+
+
 def test_turning_back_and_coming_again(browse):
     page = browse()
     log_in(page, "junho", "**/member/")
