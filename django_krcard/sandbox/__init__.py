@@ -9,6 +9,8 @@ by all worker processes.
 
     client = StripeClient("sk_test_anything", http_client=SandboxHTTPClient())
 
+It runs neither without DEBUG (unless told that no money is meant to move) nor beside a live STRIPE_SECRET_KEY.
+
 `django_krcard.sandbox.control` plays the customer, the issuer and the weather: it authorises,
 declines, disputes, detaches, holds back events, turns the clock, takes the network away.
 
@@ -27,6 +29,10 @@ What it does not model (a parameter or an address it does not know is refused, n
 * webhook endpoints as places to send to: they are kept as records, and messages go to the site's
   `krcard:webhook`, signed with the first STRIPE_WEBHOOK_SECRET. A message that was not taken waits for
   `control.retry_failed`; thin events are a setting of the whole box and tell no `changes`;
+* payment method types by address: any name that a PaymentIntent may list is known everywhere, and one that is
+  known but not switched on is left out silently;
+* subscriptions that lose their own `default_payment_method` when it is detached: only the customer's is cleared;
+* a clock after the year 9000; beta flags in `Stripe-Version` (`2026-10-28.endive;some_beta=v1`);
 * rate limits (unless asked for by `control.rate_limit_next`), API keys with restricted rights, Connect accounts,
   API v2 but for fetching a thin event;
 * response shapes of older API versions: objects always look as in `2026-10-28.endive`.

@@ -1,6 +1,7 @@
 """The heart: one request of Stripe's API in, one answer out. It knows nothing of HTTP libraries."""
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from . import delivery, faults, idempotency
-from .checks import refuse_in_production
+from .checks import LIVE_KEYS, refuse_in_production
 from .due import catch_up
 from .encoding import decode
 from .errors import ApiError, Timeout
@@ -17,6 +18,8 @@ from .expand import expand
 from .models import IdempotencyKey
 from .routes import Route, route_for
 from .store import LATEST, Act, Body, new_id, read_state, writing
+
+VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\.[a-z0-9_]+)?")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Request:
 
     @property
     def version(self) -> str:
-        return self.headers.get("stripe-version") or LATEST
+        asked = self.headers.get("stripe-version", "")
+        return asked if VERSION.fullmatch(asked) else LATEST
 
     @property
     def key(self) -> str | None:
@@ -80,6 +84,7 @@ def handle(method: str, path: str, params: Body | str, headers: Mapping[str, str
 
 def answer(request: Request) -> Response:
     authenticate(request.headers.get("authorization", ""))
+    refuse_odd_version(request)
     call = understand(request)
     outage = call.outage
     if outage and outage.loses("before"):
@@ -92,12 +97,18 @@ def answer(request: Request) -> Response:
 
 def authenticate(authorization: str) -> None:
     key = authorization.removeprefix("Bearer ").strip()
-    if key.startswith(("sk_live_", "rk_live_")):
+    if key.startswith(LIVE_KEYS):
         raise ImproperlyConfigured("The sandbox never runs with live keys. Use a test key (sk_test_…).")
     if not key:
         raise ApiError(401, "You did not provide an API key.")
     if not key.startswith(("sk_test_", "rk_test_")):
         raise ApiError(401, "Invalid API Key provided. The sandbox takes any sk_test_… or rk_test_….")
+
+
+def refuse_odd_version(request: Request) -> None:
+    asked = request.headers.get("stripe-version")
+    if asked and asked != request.version:
+        raise ApiError(400, f"{asked!r} is no version of the API: it has to look like {LATEST}.")
 
 
 def understand(request: Request) -> Call:
@@ -153,7 +164,8 @@ def attempt(act: Act, call: Call) -> tuple[int, Body]:
                     raise
                 return refusal.status, refusal.body
     except ApiError as refusal:
-        # Whatever was written on the way is undone, and nobody hears of it.
+        # Whatever was written on the way is undone, and nobody hears of it. On SQLite the undone messages'
+        # keys go to the next ones, which are not this act's to send.
         act.events.clear()
         return refusal.status, refusal.body
 

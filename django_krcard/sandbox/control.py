@@ -5,6 +5,7 @@ other: it is committed, then its webhook messages are sent.
 """
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,6 +53,12 @@ DECLINES: dict[str, tuple[str, str | None]] = {
     "payment_method_provider_timeout": ("payment_method_provider_timeout", None),
     "payment_method_restricted": ("payment_method_restricted", None),
 }
+
+# Python's own calendar ends with the year 9999, and periods and deadlines reach beyond the clock.
+END_OF_TIME = int(datetime(9001, 1, 1, tzinfo=UTC).timestamp())
+
+# "http://127.0.0.1:8000": a site without a path.
+ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 # --- the customer and the issuer --------------------------------------------------------------------
@@ -242,6 +249,17 @@ def set_enabled_types(types: list[str]) -> None:
     change_state(enabled_types=list(types))
 
 
+def set_pages_at(address: str) -> None:
+    """Where the hosted pages of new Sessions are: the origin of this site, when the shop is another one.
+
+    Empty: on the site of `success_url`, whatever its port.
+    """
+    origin = address.strip().removesuffix("/")
+    if origin and (len(origin) > 200 or not ORIGIN.fullmatch(origin)):
+        raise SandboxError(f"Not the address of a site, as http://127.0.0.1:8000 is: {address!r}.")
+    change_state(pages_at=origin)
+
+
 def now() -> datetime:
     """What the sandbox's clock says."""
     return datetime.fromtimestamp(Act(read_state()).now, UTC)
@@ -249,7 +267,10 @@ def now() -> datetime:
 
 def advance(by: timedelta) -> None:
     """Turns the sandbox's clock forward. What is due on the way happens at its own time."""
-    due.advance(int(by.total_seconds()))
+    seconds = int(by.total_seconds())
+    if Act(read_state()).now + seconds >= END_OF_TIME:
+        raise SandboxError("The sandbox's clock does not go past the year 9000.")
+    due.advance(seconds)
 
 
 def reset() -> None:

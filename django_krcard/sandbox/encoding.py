@@ -26,7 +26,7 @@ def put(params: dict[str, Any], name: str, value: str) -> None:
     match = NAME.fullmatch(name)
     if match is None:
         raise ApiError(400, f"Invalid parameter name: {name}", code="parameter_unknown", param=name)
-    if "\0" in value:
+    if "\0" in name + value:
         raise ApiError(400, f"Invalid string: {name}", param=name)
     *path, last = [match[1], *INNER.findall(match[2])]
     if len(path) >= MAX_DEPTH:

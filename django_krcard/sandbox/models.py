@@ -28,6 +28,7 @@ class State(models.Model):
     event_format = models.CharField(max_length=10, choices=Format.choices, default=Format.SNAPSHOT)
     clock_offset = models.BigIntegerField(default=0, help_text="Seconds ahead of the real clock.")
     enabled_types = models.JSONField(default=enabled_types)
+    pages_at = models.CharField(max_length=200, blank=True, help_text="Where the hosted pages are.")
     changes = models.BigIntegerField(default=0)
 
     class Meta:

@@ -18,6 +18,7 @@ def overview() -> Body:
         "delivery": state.delivery,
         "event_format": state.event_format,
         "enabled_types": state.enabled_types,
+        "pages_at": state.pages_at,
         "coming": [{"kind": fault.kind, **fault.data} for fault in Fault.objects.order_by("pk")],
         "open_sessions": [brief(row.body) for row in of_kind("checkout.session").filter(status="open")],
         "held_events": [told(event) for event in Event.objects.filter(state=Event.State.WAITING).order_by("pk")],

@@ -32,7 +32,7 @@ GROUPS = {
     "charges": ("decline-next", "require-action-next", "processing-next"),
     "cards": ("mandate-pending-next", "enabled-types"),
     "events": ("delivery", "deliver", "retry-failed", "event-format"),
-    "network": ("rate-limit-next", "outage"),
+    "network": ("rate-limit-next", "outage", "pages-at"),
     "time": ("advance", "reset"),
 }
 
@@ -76,7 +76,12 @@ class PanelView(View):
         box = overview()
         open_now = box["open_sessions"]
         objects = [body for body in box["newest"] if body["object"] in WITH_ACTS and body not in open_now]
-        current = {"mode": box["delivery"], "format": box["event_format"], "types": ",".join(box["enabled_types"])}
+        current = {
+            "mode": box["delivery"],
+            "format": box["event_format"],
+            "types": ",".join(box["enabled_types"]),
+            "address": box["pages_at"],
+        }
         context = {
             "language": language,
             "t": words,

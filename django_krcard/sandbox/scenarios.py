@@ -22,7 +22,7 @@ UNITS = "seconds, minutes, hours, days or weeks"
 
 @dataclass(frozen=True)
 class Field:
-    """One thing to say, as text. Without a default it has to be said."""
+    """One thing to say, as text. Without a default it has to be said. Positional: said without its name."""
 
     name: str
     help: str
@@ -30,6 +30,7 @@ class Field:
     choices: tuple[str, ...] = ()
     read: Callable[[str], Any] = str
     example: str = ""
+    is_positional: bool = False
 
     @property
     def is_required(self) -> bool:
@@ -211,6 +212,11 @@ def enabled_types(types: list[str]) -> str:
     return f"Switched on for the account: {', '.join(types) or 'nothing'}."
 
 
+def pages_at(address: str) -> str:
+    control.set_pages_at(address)
+    return f"The hosted pages of new sessions are at {address or 'the site of their success_url'}."
+
+
 def advance(by: timedelta) -> str:
     control.advance(by)
     return f"The sandbox's clock says {control.now().isoformat(sep=' ', timespec='seconds')}."
@@ -319,6 +325,11 @@ SCENARIOS = {
         "The payment method types that are switched on for the account; Stripe drops the others silently.",
         enabled_types,
         (Field("types", "Separated by commas.", read=names, example="card,kr_card"),),
+    ),
+    "pages-at": Scenario(
+        "Where hosted pages are: at this site's own address, when the shop is another site.",
+        pages_at,
+        (Field("address", "As http://127.0.0.1:8000; none: at the site of success_url.", "", is_positional=True),),
     ),
     "advance": Scenario(
         "Turns the sandbox's clock forward; what is due on the way happens.",

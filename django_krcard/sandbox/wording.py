@@ -134,6 +134,7 @@ PANEL = {
             "retry-failed": "실패한 웹훅 재시도",
             "event-format": "형식 바꾸기",
             "enabled-types": "결제 수단 바꾸기",
+            "pages-at": "결제창 주소 바꾸기",
             "advance": "시간 앞당기기",
             "reset": "모두 지우기",
         },
@@ -150,6 +151,7 @@ PANEL = {
             "seed": "섞는 시드 (0: 무작위)",
             "format": "형식",
             "types": "켜진 결제 수단 (쉼표로 구분)",
+            "address": "이 사이트의 주소, 예: http://127.0.0.1:8000 (비우면 success_url의 사이트)",
             "by": "얼마나 (예: 3 days)",
         },
         "choices": {
@@ -226,6 +228,7 @@ PANEL = {
             "retry-failed": "Retry what failed",
             "event-format": "Change what webhooks look like",
             "enabled-types": "Switch types",
+            "pages-at": "Move the hosted pages",
             "advance": "Turn the clock forward",
             "reset": "Forget everything",
         },
@@ -242,6 +245,7 @@ PANEL = {
             "seed": "Seed of the disorder (0: by lot)",
             "format": "Format",
             "types": "Types switched on, separated by commas",
+            "address": "Address of this site, as http://127.0.0.1:8000 (empty: the site of success_url)",
             "by": "How far: 3 days",
         },
         "choices": {

@@ -1,10 +1,11 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import stripe
 
 from django_krcard.sandbox import control
 from django_krcard.sandbox.api import handle
+from django_krcard.sandbox.errors import SandboxError
 
 from .conftest import charge_params, client_for
 
@@ -77,6 +78,8 @@ def test_without_a_test_key_it_is_a_401(key):
         "name[a]=1",
         "a[b=1",
         "name=a%00b",
+        "na%00me=a",
+        "metadata[a%00b]=1",
         "a" + "[b]" * 20 + "=1",
     ],
 )
@@ -148,3 +151,53 @@ def test_the_client_says_what_it_cannot_do(stripe_client):
     with pytest.raises(NotImplementedError, match="stream"):
         http.request_stream("get", "https://api.stripe.com/v1/files", {})
     http.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [(".".join(["customer"] * 5), "more than 4 levels"), ("a.b.c.d", "cannot be")]
+)
+def test_expanding_has_a_depth(api, customer, path, says):
+    with pytest.raises(stripe.InvalidRequestError, match=says) as refused:
+        api.customers.retrieve(customer.id, {"expand": [path]})
+
+    assert refused.value.param == "expand"
+
+
+def test_in_a_list_expanding_goes_one_name_further(api, session):
+    four, five = "data.setup_intent.payment_method.customer.x", "data.setup_intent.payment_method.customer.x.y"
+
+    assert api.checkout.sessions.list({"expand": [four]}).data
+    with pytest.raises(stripe.InvalidRequestError, match="more than 4 levels"):
+        api.checkout.sessions.list({"expand": [five]})
+
+
+@pytest.mark.parametrize("version", ["2026-10-28", "2026-10-28.endive", "2025-03-31.preview", ""])
+def test_versions_look_like_this(version):
+    assert handle("GET", "/v1/customers", {}, {**KEY, "Stripe-Version": version}).status == 200
+
+
+@pytest.mark.parametrize("version", ["latest", "2026-1-2", "2026-10-28.", "2026-10-28.endive\n", "2026-10-28;a=v1"])
+def test_a_version_that_looks_otherwise_is_refused(version):
+    response = handle("GET", "/v1/customers", {}, {**KEY, "Stripe-Version": version})
+
+    assert response.status == 400
+    error = response.body["error"]
+    assert (error["type"], error.get("code")) == ("invalid_request_error", None)
+    assert "2026-10-28.endive" in error["message"]
+    assert response.headers["Stripe-Version"] == "2026-10-28.endive"
+
+
+def test_the_account_cannot_be_mistaken_for_a_real_one():
+    assert "_sandbox_" in handle("GET", "/v1/account", {}, KEY).body["id"]
+
+
+def test_the_clock_ends_with_the_year_9000(customer):
+    before = control.now()
+    with pytest.raises(SandboxError, match="year 9000"):
+        control.advance(timedelta(days=365 * 7_000))
+    assert control.now() - before < timedelta(minutes=1)
+
+    control.advance(datetime(9000, 12, 31, tzinfo=UTC) - before)
+    assert control.now().year == 9000
+    with pytest.raises(SandboxError, match="year 9000"):
+        control.advance(timedelta(days=2))

@@ -159,3 +159,25 @@ def test_ids_are_never_mistaken_for_stripes(session, saved):
     for stripe_id in (session.id, session.setup_intent, saved.customer, saved.card, saved.mandate):
         assert "_sandbox_" in stripe_id
         assert stripe_id.replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000", " https://django.example/ ", "http://[::1]:8000"])
+def test_the_hosted_page_is_on_this_site_when_the_shop_is_another(api, customer, address):
+    elsewhere = session_params(customer, success_url="http://localhost:3000/done")
+    control.set_pages_at(address)
+    session = api.checkout.sessions.create(elsewhere)
+
+    assert session.url == f"{address.strip().rstrip('/')}/stripe-sandbox/checkout/{session.id}/"
+    assert session.success_url == "http://localhost:3000/done"
+    control.set_pages_at("")
+    assert api.checkout.sessions.create(elsewhere).url.startswith("http://localhost:3000/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:8000", "ftp://a", "http://", "http://a/b", "http://a?b", "http://u@a", "http://a:port", "http://a\0",
+     "http://" + "a" * 200],
+)  # fmt: skip
+def test_the_hosted_page_is_at_a_site_and_nowhere_else(address):
+    with pytest.raises(SandboxError, match="Not the address of a site"):
+        control.set_pages_at(address)

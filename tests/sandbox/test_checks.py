@@ -4,6 +4,7 @@ import sys
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
 
 from django_krcard.sandbox.checks import SETTING
 
@@ -64,3 +65,28 @@ def test_installing_it_does_not_import_stripe():
         "settings.configure(DEBUG=True, INSTALLED_APPS=apps);"
     )
     subprocess.run([sys.executable, "-c", settings + program], check=True)
+
+
+@pytest.mark.parametrize("key", ["sk_live_x", "rk_live_x"])
+def test_beside_a_live_key_it_never_runs(settings, api, session, client, key):
+    settings.DEBUG = True
+    settings.STRIPE_SECRET_KEY = key
+
+    [error] = errors()
+    assert "STRIPE_SECRET_KEY is a live key" in error.msg
+    assert "test key" in error.hint
+    with pytest.raises(ImproperlyConfigured, match="live key"):
+        api.customers.list()
+    for action in ("reset", "serve"):
+        with pytest.raises(CommandError, match="live key"):
+            call_command("krcard_sandbox", action)
+    assert client.get(f"/stripe-sandbox/checkout/{session.id}/").status_code == 404
+    assert client.get("/stripe-sandbox/panel/").status_code == 404
+
+
+@pytest.mark.parametrize("key", ["sk_test_x", "", None])
+def test_any_other_key_of_the_site_is_no_hindrance(settings, key):
+    settings.DEBUG = True
+    settings.STRIPE_SECRET_KEY = key
+
+    assert errors() == []

@@ -9,7 +9,7 @@ from django_krcard.sandbox import control
 from django_krcard.sandbox.models import Event, Fault
 from django_krcard.sandbox.scenarios import SCENARIOS, duration
 
-from .conftest import charge_params
+from .conftest import charge_params, session_params
 
 
 def play(*arguments):
@@ -214,6 +214,7 @@ def test_reset_forgets_everything(api, customer):
         (["rate-limit-next", "0"], "from 1 to 1000"),
         (["advance", "a while"], "for example 3 days"),
         (["delivery", "never"], "invalid choice: 'never'"),
+        (["pages-at", "localhost:8000"], "Not the address of a site"),
         (["nonsense"], "invalid choice: 'nonsense'"),
         ([], "ACTION"),
     ],
@@ -246,3 +247,15 @@ def test_help_explains_each(action, capsys):
         assert SCENARIOS[action].help in said
     if not action:
         assert all(name in said for name in SCENARIOS)
+
+
+def test_the_hosted_pages_are_moved_and_moved_back(api, customer):
+    assert "http://127.0.0.1:8001" in play("pages-at", "http://127.0.0.1:8001")
+    assert api.checkout.sessions.create(session_params(customer)).url.startswith("http://127.0.0.1:8001/")
+    assert "Hosted pages   http://127.0.0.1:8001" in play("status")
+
+    assert "success_url" in play("pages-at")
+    assert status()["pages_at"] == ""
+    play("pages-at", "http://127.0.0.1:8001")
+    play("reset")
+    assert status()["pages_at"] == ""

@@ -1,6 +1,8 @@
 import pytest
 import stripe
 
+from django_krcard.sandbox import control
+
 from .conftest import charge_params, session_params
 
 
@@ -47,3 +49,29 @@ def test_metadata_has_its_limit_after_merging_too(api):
         api.customers.update(made.id, {"metadata": {f"b{n}": "1" for n in range(21)}})
 
     assert api.customers.update(made.id, {"metadata": ""}).metadata.to_dict() == {}
+
+
+def test_a_detached_card_is_no_default_any_more(api, saved, heard):
+    api.customers.update(saved.customer, {"invoice_settings": {"default_payment_method": saved.card}})
+    heard.clear()
+
+    api.payment_methods.detach(saved.card)
+
+    assert api.customers.retrieve(saved.customer).invoice_settings.default_payment_method is None
+    told = heard[-1]
+    assert [event["type"] for event in heard] == ["mandate.updated", "payment_method.detached", "customer.updated"]
+    assert told["data"]["previous_attributes"]["invoice_settings"]["default_payment_method"] == saved.card
+    assert told["data"]["object"]["name"] == "김민지"
+
+
+def test_another_card_stays_the_default(api, saved, customer, heard):
+    other = api.checkout.sessions.create(session_params(customer)).id
+    control.authorise(other)
+    [default] = {card.id for card in api.customers.payment_methods.list(customer.id)} - {saved.card}
+    api.customers.update(customer.id, {"invoice_settings": {"default_payment_method": default}})
+    heard.clear()
+
+    api.payment_methods.detach(saved.card)
+
+    assert api.customers.retrieve(customer.id).invoice_settings.default_payment_method == default
+    assert "customer.updated" not in [event["type"] for event in heard]

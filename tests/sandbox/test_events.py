@@ -2,9 +2,10 @@ import json
 import logging
 
 import pytest
+import stripe
 from django.core.exceptions import SuspiciousOperation
 
-from django_krcard.sandbox import control
+from django_krcard.sandbox import control, delivery
 from django_krcard.sandbox.models import Event
 
 from .conftest import charge_params
@@ -126,3 +127,22 @@ def test_reset_forgets_everything(api, saved):
 
     assert api.customers.list().data == []
     assert not Event.objects.exists()
+
+
+def test_what_was_undone_is_not_sent_in_the_name_of_another(api, customer, heard, monkeypatch):
+    """On SQLite the next message gets the number of the undone one; here it is held."""
+    heard.clear()
+    send = delivery.deliver_new
+
+    def meanwhile(act):
+        monkeypatch.setattr(delivery, "deliver_new", send)
+        control.set_delivery("held")
+        api.customers.update(customer.id, {"name": "held"})
+        send(act)
+
+    monkeypatch.setattr(delivery, "deliver_new", meanwhile)
+    with pytest.raises(stripe.InvalidRequestError):
+        api.customers.update(customer.id, {"name": "undone", "expand": ["nonsense"]})
+
+    assert heard == []
+    assert control.deliver() == 1

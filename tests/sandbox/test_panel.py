@@ -203,3 +203,11 @@ def test_nothing_inline(client, session):
     page = shown(client)
 
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page)
+
+
+def test_the_hosted_pages_are_moved(client):
+    press(client, "pages-at", address="http://127.0.0.1:8001")
+    assert ("pages-at", {"address": "http://127.0.0.1:8001"}) in buttons(shown(client))
+
+    assert press(client, "pages-at", address="").status_code == 303
+    assert ("pages-at", {"address": ""}) in buttons(shown(client))

@@ -87,6 +87,11 @@ WRONG = [
      "payment_intent_incompatible_payment_method", "payment_method"),
     ("POST subscriptions", {"subscription": {"payment_settings": {"payment_method_types": {"0": "payco"}}}}, None,
      "payment_method_types"),
+    # names that are no payment method type
+    ("POST checkout/sessions", {"session": {"allowed_payment_method_types": {"0": "kr_card", "1": "krcard"}}}, None,
+     "allowed_payment_method_types[1]"),
+    ("POST payment_intents", {"charge": {"allowed_payment_method_types": {"0": "kr_card", "1": "krcard"}}}, None,
+     "allowed_payment_method_types[1]"),
     # webhook endpoints
     ("POST webhook_endpoints", {"url": "https://a.example.com/"}, "parameter_missing", "enabled_events"),
     ("POST webhook_endpoints", {"url": "shop", "enabled_events": {"0": "*"}}, "url_invalid", "url"),

@@ -220,5 +220,6 @@ def test_the_command_serves_until_it_is_stopped(tmp_path, sign):
     assert customer.name == "민지"
     assert process.returncode == 0
     assert "base_addresses" in said
+    assert "krcard_sandbox pages-at http://127.0.0.1:8000" in said
     assert said.endswith("Stopped.\n")
     assert "Traceback" not in said

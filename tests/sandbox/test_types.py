@@ -91,3 +91,18 @@ def test_without_a_list_it_is_what_the_account_has(api, customer):
     session = api.checkout.sessions.create(params)
 
     assert session.payment_method_types == ["card", "kr_card", "naver_pay", "kakao_pay"]
+
+
+def test_a_type_that_is_known_but_never_switched_on_vanishes_silently(api, customer):
+    session = api.checkout.sessions.create(
+        session_params(customer, allowed_payment_method_types=["payco", "klarna", "kr_card"])
+    )
+
+    assert session.payment_method_types == ["kr_card"]
+
+
+def test_the_old_name_knows_the_same_types(old_api, saved):
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        old_api.payment_intents.create(with_old_name(charge_params(saved, allowed_payment_method_types=["krcard"])))
+
+    assert (refused.value.http_status, refused.value.param) == (400, "payment_method_types[0]")

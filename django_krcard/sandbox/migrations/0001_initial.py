@@ -57,6 +57,7 @@ class Migration(migrations.Migration):
                 ('event_format', models.CharField(choices=[('snapshot', 'with the whole object'), ('thin', 'with its address only'), ('both', 'one of each')], default='snapshot', max_length=10)),
                 ('clock_offset', models.BigIntegerField(default=0, help_text='Seconds ahead of the real clock.')),
                 ('enabled_types', models.JSONField(default=django_krcard.sandbox.models.enabled_types)),
+                ('pages_at', models.CharField(blank=True, help_text='Where the hosted pages are.', max_length=200)),
                 ('changes', models.BigIntegerField(default=0)),
             ],
             options={

@@ -11,7 +11,7 @@ CAPABILITIES = ("card", "kakao_pay", "kr_card", "naver_pay")
 def retrieve(act: Act, wanted: Body) -> Body:
     on = act.state.enabled_types
     return {
-        "id": "acct_sandbox",
+        "id": "acct_sandbox_1",
         "object": "account",
         "business_profile": None,
         "business_type": "company",

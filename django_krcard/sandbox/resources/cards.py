@@ -3,7 +3,7 @@
 from ..errors import ApiError, SandboxError, no_such
 from ..events import emit
 from ..params import Params
-from ..store import Act, Body, find, mandate_of, save
+from ..store import Act, Body, changed, find, mandate_of, save
 
 NOTHING = Params({})
 
@@ -41,7 +41,17 @@ def detach(act: Act, given: Body, id: str) -> Body:
     if mandate and mandate["status"] != "inactive":
         turn(act, mandate, "inactive")
     emit(act, "payment_method.detached", method, {"customer": owner})
+    forget_default(act, owner, id)
     return method
+
+
+def forget_default(act: Act, owner: str, card: str) -> None:
+    """A card that is no longer the customer's is not what invoices are charged to either."""
+    customer = find("customer", owner) or {}
+    invoicing = customer.get("invoice_settings", {})
+    if invoicing.get("default_payment_method") == card:
+        after = save(act, customer | {"invoice_settings": invoicing | {"default_payment_method": None}})
+        emit(act, "customer.updated", after, changed(customer, after))
 
 
 def turn(act: Act, mandate: Body, status: str) -> Body:

@@ -80,7 +80,7 @@ def create(act: Act, given: Body) -> Body:
     session = objects.session(act, given, effective(act, given))
     intent = objects.setup_intent(act, session, given.get("setup_intent_data", {}))
     session["setup_intent"] = save(act, intent)["id"]
-    session["url"] = hosted_page(session)
+    session["url"] = hosted_page(act, session)
     save(act, session)
     schedule(session, session["expires_at"])
     return session
@@ -96,9 +96,9 @@ def expiry(act: Act, wanted: int | None) -> int:
     return wanted
 
 
-def hosted_page(session: Body) -> str:
-    # The site that is to be returned to is the site that serves the sandbox, on whatever port.
-    site = urlsplit(session["success_url"])
+def hosted_page(act: Act, session: Body) -> str:
+    # Unless told otherwise, the site to return to is the site that serves the sandbox, on whatever port.
+    site = urlsplit(act.state.pages_at or session["success_url"])
     try:
         path = reverse("krcard_sandbox:checkout", args=[session["id"]])
     except NoReverseMatch as missing:

@@ -58,12 +58,12 @@ def retrieve(act: Act, wanted: Body, id: str) -> Body:
 
 def delete(act: Act, given: Body, id: str) -> Body:
     """For good: subscriptions end, cards are detached, and nothing but the id stays."""
-    customer = living(id, param="id", status=404)
+    living(id, param="id", status=404)
     for row in of_kind("subscription").filter(customer=id).exclude(status__in=billing.OVER):
         billing.finish(act, row.body)
     for row in of_kind("payment_method").filter(customer=id):
         cards.detach(act, {}, row.stripe_id)
-    emit(act, "customer.deleted", customer)
+    emit(act, "customer.deleted", living(id))
     return save(act, {"id": id, "object": "customer", "deleted": True})
 
 

@@ -71,6 +71,7 @@ The Stripe sandbox answers on {address} with any key sk_test_… No money moves.
   Node     new Stripe("sk_test_x", {{protocol: "http", host: "{host}", port: {port}}})
   curl     curl {address}/v1/customers -u sk_test_x:
 
+Is the shop another site than this one? manage.py krcard_sandbox pages-at http://127.0.0.1:8000
 Play the customer in another terminal: manage.py krcard_sandbox authorise cs_test_…
 Stop with Ctrl-C."""
 
@@ -80,6 +81,8 @@ def add_fields(parser: ArgumentParser, scenario: Scenario) -> None:
         choices = field.choices or None
         if field.is_required:
             parser.add_argument(field.name, metavar=field.name.upper(), choices=choices, help=field.help)
+        elif field.is_positional:
+            parser.add_argument(field.name, metavar=field.name.upper(), nargs="?", default="", help=field.help)
         elif field.is_flag:
             parser.add_argument(f"--{field.name}", action="store_true", help=field.help)
         else:
@@ -107,6 +110,8 @@ def as_lines(box: dict[str, Any]) -> str:
         f"Delivery       {box['delivery']}, {box['event_format']}",
         f"Types          {', '.join(box['enabled_types'])}",
     ]
+    if box["pages_at"]:
+        lines.append(f"Hosted pages   {box['pages_at']}")
     for title, name, line in LISTS:
         lines += ["", title, *(f"  {line(each)}" for each in box[name])]
         if not box[name]:
