@@ -18,6 +18,7 @@ from django_krcard import gateway, services
 from django_krcard.exceptions import (
     ConsentRefused,
     InsideTransaction,
+    KrcardError,
     RecordIsFinal,
     StripeBusy,
     StripeRefusedKey,
@@ -253,7 +254,6 @@ def test_a_withdrawn_consent_opens_no_new_session(mandate):
 def test_a_consent_to_retired_terms_opens_no_session(user, membership):
     consent = consent_of(services.get_or_create_customer(user), membership)
     publish(TermsFactory(version=2, amount=14_900), by="system")
-    consent.refresh_from_db()
     with pytest.raises(ConsentRefused):
         services.start_checkout(consent, **ADDRESSES)
 
@@ -394,7 +394,8 @@ def test_nobody_is_sent_to_a_session_that_was_replaced_before_it_opened(user, me
     customer = services.get_or_create_customer(user)
     first = agree_as(customer, membership, ALL)
     agree_as(customer, membership, REQUIRED)
-    first = checkout.open_session(first, **ADDRESSES)
+    checkout.open_session(first, **ADDRESSES)
+    first.refresh_from_db()
     assert (first.status, first.redirect_url) == ("cancelled", "")
     assert Resource.objects.get(stripe_id=first.checkout_session_id).status == "expired"
 
@@ -510,6 +511,13 @@ def test_a_number_that_belongs_to_an_organisation_is_not_the_users(user):
     assert mine != organisation
     assert mine.user == user
     assert services.get_or_create_customer(user) == mine
+
+
+def test_nobody_is_given_somebody_elses_customer_when_both_names_are_taken(user):
+    for reference in (str(user.pk), f"user-{user.pk}"):
+        services.get_or_create_customer(reference=reference)
+    with pytest.raises(KrcardError):
+        services.get_or_create_customer(user)
 
 
 def test_nobody_inherits_the_customer_of_a_deleted_account(user):

@@ -196,7 +196,8 @@ def _refuse_spent(consent: Consent) -> None:
     """A consent carries a new attempt only while it is the customer's last word and nothing came after it."""
     same_terms = Consent.objects.filter(customer=consent.customer, terms__slug=consent.terms.slug)
     withdrawn = [Mandate.Status.REVOKED, Mandate.Status.INACTIVE]
-    if consent.terms.status != Terms.Status.PUBLISHED:
+    # Asked of the database: the terms in the caller's hand may have been retired since.
+    if not Terms.objects.filter(pk=consent.terms_id, status=Terms.Status.PUBLISHED).exists():
         raise ConsentRefused(_("These terms are not in force any more. Please read the new ones."))
     if same_terms.filter(pk__gt=consent.pk).exists() or consent.setups.filter(mandate__status__in=withdrawn).exists():
         raise ConsentRefused(_("This agreement was withdrawn or replaced. Please agree again."))
@@ -225,12 +226,12 @@ def _session_opened(setup: CardSetup, session: gateway.CheckoutSession) -> CardS
             return setup
         setup.checkout_session_id = session.id
         setup.setup_intent_id = session.setup_intent or None
+        setup.redirect_url = session.url
+        setup.save()
         if not setup.is_open:
             # Closed while Stripe was asked. Nobody is sent to this session.
             cancel_setup(setup)
             return setup
-        setup.redirect_url = session.url
-        setup.save()
         record(setup.mandate, "session_created", actor="system", session=session.id)
         if "kr_card" in conf.PAYMENT_METHOD_TYPES and not session.offers_korean_cards:
             # Newer API versions drop without a word what the account cannot use; the customer sees a plain card form.

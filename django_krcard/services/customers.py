@@ -6,14 +6,15 @@ from typing import Any
 
 from django_krcard import gateway
 from django_krcard.conf import conf
-from django_krcard.exceptions import StripeRefusedRequest, StripeUnavailable
+from django_krcard.exceptions import KrcardError, StripeRefusedRequest, StripeUnavailable
 from django_krcard.models import Customer, freeze_params
 
 
 def get_or_create(user=None, *, reference: str | None = None) -> Customer:
     """Return the one Customer of ``user`` (or of ``reference``: an organisation, say) in the mode of the key.
 
-    Does not talk to Stripe. ``reference`` is the user's primary key unless given.
+    Does not talk to Stripe. ``reference`` is the user's primary key unless given. Raises ``KrcardError`` when others
+    took every name that the user could have: nobody is given somebody else's cards.
     """
     if user is None and reference is None:
         raise ValueError("Give a user, a reference, or both.")
@@ -23,6 +24,8 @@ def get_or_create(user=None, *, reference: str | None = None) -> Customer:
     if customer.user_id != user.pk:
         # The number belongs to somebody else: an organisation, or the owner of a deleted account.
         customer = _of(f"user-{user.pk}", user)
+    if customer.user_id != user.pk:
+        raise KrcardError(f"References {user.pk} and user-{user.pk} are both taken by others. Give a reference.")
     return customer
 
 
