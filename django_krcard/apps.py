@@ -1,8 +1,9 @@
 from django.apps import AppConfig
 from django.core import checks as django_checks
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
-from django_krcard import checks
+from django_krcard import checks, triggers
 
 
 class KrcardConfig(AppConfig):
@@ -16,3 +17,6 @@ class KrcardConfig(AppConfig):
             django_checks.register(check, "krcard")
         for check in checks.DEPLOY_CHECKS:
             django_checks.register(check, "krcard", deploy=True)
+        for check in checks.DATABASE_CHECKS:
+            django_checks.register(check, "krcard", django_checks.Tags.database)
+        post_migrate.connect(triggers.after_migrate, sender=self)

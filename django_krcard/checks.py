@@ -1,5 +1,6 @@
 """Wrong settings, found before the first customer finds them."""
 
+import re
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -7,12 +8,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import Error, Warning
-from django.db import DEFAULT_DB_ALIAS, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.utils.module_loading import import_string
 
-from django_krcard.conf import KNOWN_SETTINGS, conf
+from django_krcard import triggers
+from django_krcard.conf import KNOWN_SETTINGS, MAX_MESSAGE, RETENTION, conf
 
 #: Stripe offers these in Checkout, but they cannot be saved for later.
 CANNOT_BE_SAVED = {"payco", "samsung_pay"}
+#: What this package knows how to save, show and charge.
+CAN_BE_SAVED = {"card", "kr_card", "kakao_pay", "naver_pay"}
 
 
 def check_secret_key(**kwargs):
@@ -46,8 +51,15 @@ def check_sandbox(**kwargs):
 def check_payment_method_types(**kwargs):
     types = set(conf.PAYMENT_METHOD_TYPES)
     if unusable := sorted(types & CANNOT_BE_SAVED):
-        hint = "Stripe cannot save these for later payments. Remove them from KRCARD_PAYMENT_METHOD_TYPES."
+        hint = (
+            "Stripe takes PAYCO and Samsung Pay for a payment at once, and cannot save them for a later one. "
+            "Remove them from KRCARD_PAYMENT_METHOD_TYPES."
+        )
         return [Error(f"{', '.join(unusable)} cannot be saved.", hint=hint, id="krcard.E005")]
+    if unknown := sorted(types - CAN_BE_SAVED):
+        hint = f"Known are {', '.join(sorted(CAN_BE_SAVED))}. Stripe refuses a type that it does not know."
+        text = f"KRCARD_PAYMENT_METHOD_TYPES names {', '.join(unknown)}."
+        return [Warning(text, hint=hint, id="krcard.W009")]
     if "kr_card" not in types:
         hint = "Add 'kr_card', or customers will not be offered a Korean local card."
         return [Warning("KRCARD_PAYMENT_METHOD_TYPES does not name kr_card.", hint=hint, id="krcard.W001")]
@@ -91,6 +103,128 @@ def check_database(**kwargs):
     return [Error(text, hint=hint, id="krcard.E009")]
 
 
+def check_get_customer(**kwargs):
+    try:
+        usable = conf.GET_CUSTOMER is None or callable(import_string(conf.GET_CUSTOMER))
+    except (ImportError, AttributeError):
+        usable = False
+    if usable:
+        return []
+    hint = "Give the dotted path of a function that takes a request and returns a Customer, or None: the user pays."
+    return [Error(f"KRCARD_GET_CUSTOMER is {conf.GET_CUSTOMER!r}.", hint=hint, id="krcard.E023")]
+
+
+def check_stripe_account(**kwargs):
+    account = conf.STRIPE_ACCOUNT
+    if not account or (isinstance(account, str) and re.fullmatch(r"acct_\w+", account)):
+        return []
+    hint = "Give the id of one connected account (acct_…), or leave it out: then it is the account of the key."
+    return [Error(f"KRCARD_STRIPE_ACCOUNT is {account!r}.", hint=hint, id="krcard.E024")]
+
+
+def check_notifier(**kwargs):
+    try:
+        usable = callable(import_string(conf.NOTIFIER))
+    except (ImportError, AttributeError):
+        usable = False
+    if usable:
+        return []
+    hint = "Give the dotted path of a function that takes a Notice and raises when it could not be sent."
+    return [Error(f"KRCARD_NOTIFIER is {conf.NOTIFIER!r}.", hint=hint, id="krcard.E010")]
+
+
+def check_task_backend(**kwargs):
+    if conf.TASK_BACKEND is None or conf.TASK_BACKEND in getattr(settings, "TASKS", {}):
+        return []
+    hint = "Name an alias of Django's TASKS setting, or None to work without a queue."
+    return [Error(f"KRCARD_TASK_BACKEND is {conf.TASK_BACKEND!r}.", hint=hint, id="krcard.E011")]
+
+
+#: Settings that are numbers, with the least that makes sense.
+NUMBERS = {
+    "REQUESTS_PER_SECOND": 0.01,
+    "IN_FLIGHT": 1,
+    "MAX_DAYS_LATE": 0,
+    "ACTION_REQUIRED_HOURS": 1,
+    "ARCHIVE_AFTER_DAYS": 0,
+    "AMENDMENT_WINDOW_DAYS": 1,
+    "AMENDMENT_MIN_NOTICE_DAYS": 1,
+}
+#: Stripe can be asked for a message for so long.
+LEAST_WEBHOOK_DAYS = 30
+AFTER_DISPUTE = {"won", "lost"}, {"resume", "hold", "end"}
+
+
+def check_charging_settings(**kwargs):
+    hint = "See django_krcard.conf for what it means."
+    found = []
+    for name, least in NUMBERS.items():
+        value = getattr(conf, name)
+        if type(value) not in (int, float) or not value >= least:
+            found.append(Error(f"KRCARD_{name} is {value!r}.", hint=hint, id="krcard.E012"))
+    outcomes, acts = AFTER_DISPUTE
+    if not (conf.AFTER_DISPUTE.keys() <= outcomes and set(conf.AFTER_DISPUTE.values()) <= acts):
+        hint = 'Give {"won": …, "lost": …}, each "resume", "hold" or "end".'
+        found.append(Error("KRCARD_AFTER_DISPUTE is not understood.", hint=hint, id="krcard.E012"))
+    for name in ("NOTICE_DAYS", "AMENDMENT_NOTICE_DAYS"):
+        days = getattr(conf, name)
+        if not isinstance(days, list | tuple) or not all(type(day) is int and 0 < day <= 90 for day in days):
+            hint = "Give a list of whole days, for example [7, 1]."
+            found.append(Error(f"KRCARD_{name} is {days!r}.", hint=hint, id="krcard.E012"))
+    return found
+
+
+def check_amendment_settings(**kwargs):
+    found = []
+    if conf.ON_AMENDMENT_UNANSWERED not in ("pause", "keep", "end"):
+        hint = 'Give "pause", "keep" or "end". Silence never counts as agreement.'
+        text = f"KRCARD_ON_AMENDMENT_UNANSWERED is {conf.ON_AMENDMENT_UNANSWERED!r}."
+        found.append(Error(text, hint=hint, id="krcard.E016"))
+    window, least = conf.AMENDMENT_WINDOW_DAYS, conf.AMENDMENT_MIN_NOTICE_DAYS
+    days = [value for value in (window, least) if type(value) is int]
+    if len(days) < 2 or least > window:
+        hint = "Both are whole days, and the window is at least as long as the notice: nobody could be asked in time."
+        text = f"KRCARD_AMENDMENT_WINDOW_DAYS is {window!r}, KRCARD_AMENDMENT_MIN_NOTICE_DAYS is {least!r}."
+        found.append(Error(text, hint=hint, id="krcard.E016"))
+    return found
+
+
+def check_retention(**kwargs):
+    hint = f"Give days by class, or None to keep for ever. The classes: {', '.join(RETENTION)}."
+    found = []
+    for name, days in getattr(settings, "KRCARD_RETENTION", {}).items():
+        if name not in RETENTION or not (days is None or (type(days) is int and days >= 1)):
+            text = f"KRCARD_RETENTION has {name!r}: {days!r}."
+            found.append(Error(text, hint=hint, id="krcard.E031"))
+    days = conf.RETENTION["webhook_body"]
+    if type(days) is int and 1 <= days < LEAST_WEBHOOK_DAYS:
+        hint = f"Keep them {LEAST_WEBHOOK_DAYS} days: so long Stripe can be asked for one, and you can compare."
+        found.append(Warning("Webhook messages are erased very soon.", hint=hint, id="krcard.W031"))
+    return found
+
+
+#: Of ``Consent.Source``, which checks do not import.
+SOURCES = {"web", "import", "phone", "paper"}
+
+
+def check_consent_settings(**kwargs):
+    found = []
+    sources = getattr(settings, "KRCARD_CHARGEABLE_SOURCES", ["web"])
+    if not isinstance(sources, list | tuple | set | frozenset) or not SOURCES.issuperset(sources):
+        hint = f"Give a list of some of these: {', '.join(sorted(SOURCES))}."
+        found.append(Error(f"KRCARD_CHARGEABLE_SOURCES is {sources!r}.", hint=hint, id="krcard.E020"))
+    most = conf.MAX_ATTACHMENT_BYTES
+    if type(most) is not int or most < 1:
+        hint = "Give a whole number of bytes."
+        found.append(Error(f"KRCARD_MAX_ATTACHMENT_BYTES is {most!r}.", hint=hint, id="krcard.E021"))
+    keys = getattr(settings, "KRCARD_EVIDENCE_KEYS", None) or {}
+    if not isinstance(keys, dict) or not all(isinstance(key, str) and key for key in keys.values()):
+        # An empty secret would let everybody who has the database make records that hold.
+        hint = "Give {'2026': '<a long random secret>'}; none of the secrets may be empty."
+        found.append(Error("KRCARD_EVIDENCE_KEYS is not understood.", hint=hint, id="krcard.E022"))
+    return found
+
+
 def check_mode(**kwargs):
     if settings.DEBUG and not conf.SANDBOX and getattr(settings, "STRIPE_SECRET_KEY", "") and conf.LIVEMODE:
         hint = "Use a test key while you develop."
@@ -123,6 +257,42 @@ def check_hosts(**kwargs):
     return [Warning("Any host may be given to Stripe as the customer's way back.", hint=hint, id="krcard.W006")]
 
 
+def check_links_in_notices(**kwargs):
+    if conf.BASE_URL:
+        return []
+    hint = 'Set KRCARD_BASE_URL, for example "https://shop.example".'
+    text = "Notices to customers carry no links: nobody knows this site's address outside of a request."
+    return [Warning(text, hint=hint, id="krcard.W007")]
+
+
+def check_upload_size(**kwargs):
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if limit is None or limit >= MAX_MESSAGE:
+        return []
+    hint = f"Set it to {MAX_MESSAGE} or more: Django refuses larger messages of Stripe's, however often they come."
+    return [Warning(f"DATA_UPLOAD_MAX_MEMORY_SIZE is {limit}.", hint=hint, id="krcard.W008")]
+
+
+def check_triggers(databases=None, **kwargs):
+    # Warnings and no errors: migrate asks for the checks first, and it is what puts triggers back.
+    found = []
+    for alias in databases or []:
+        vendor = connections[alias].vendor
+        if router.allow_migrate_model(alias, apps.get_model("krcard", "Consent")) is False:
+            continue
+        if vendor not in triggers.VENDORS:
+            hint = (
+                "Use PostgreSQL (or SQLite), or give the site's database role only INSERT and SELECT on these tables."
+            )
+            text = f"Database {alias!r} is {vendor}: nothing in it keeps consents from being changed by SQL."
+            found.append(Warning(text, hint=hint, id="krcard.W020"))
+        elif missing := triggers.missing(alias):
+            hint = "Find out who removed them, run krcard_verify, then migrate: it puts them back."
+            text = f"Database {alias!r} has lost triggers that protect consents: {', '.join(missing)}."
+            found.append(Warning(text, hint=hint, id="krcard.W021"))
+    return found
+
+
 def check_unknown_settings(**kwargs):
     unknown = [
         name
@@ -146,9 +316,21 @@ CHECKS = [
     check_time_zone,
     check_use_tz,
     check_database,
+    check_get_customer,
+    check_stripe_account,
+    check_notifier,
+    check_task_backend,
+    check_charging_settings,
+    check_retention,
+    check_consent_settings,
+    check_amendment_settings,
     check_mode,
+    check_upload_size,
     check_unknown_settings,
 ]
 
 #: Only with ``check --deploy``.
-DEPLOY_CHECKS = [check_evidence_keys, check_sqlite, check_hosts]
+DEPLOY_CHECKS = [check_evidence_keys, check_sqlite, check_hosts, check_links_in_notices]
+
+#: Only with ``check --database`` and ``migrate``.
+DATABASE_CHECKS = [check_triggers]

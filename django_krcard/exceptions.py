@@ -18,12 +18,28 @@ class ConsentRefused(KrcardError):
     """The customer's agreement is incomplete or is not to the terms in force. Nothing was recorded."""
 
 
+class ErasureRefused(KrcardError):
+    """A person cannot be erased now: ``reasons`` has a sentence for each thing that forbids it. Nothing was changed."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__(" ".join(reasons))
+        self.reasons = reasons
+
+
 class RecordIsFinal(KrcardError):
     """Evidence is written once. Consents, timelines and published terms are never changed or removed."""
 
 
+class AmendmentRefused(KrcardError):
+    """The change of terms cannot be asked for, answered or cancelled like that. Nothing was changed."""
+
+
 class SetupNotAllowed(KrcardError):
     """The attempt to save a card cannot go on: it is over, or Stripe says that it is somebody else's."""
+
+
+class CustomerNotLinked(KrcardError):
+    """The Customer at Stripe cannot be this site's customer. Nothing was changed; the sentence says why."""
 
 
 # --- charging ---------------------------------------------------------------------------------
@@ -45,6 +61,31 @@ class ChargeRefused(KrcardError):
 
 class ReferenceConflict(KrcardError):
     """This reference was already used on this mandate for another amount. Nothing was sent."""
+
+
+class DatabaseIsBehind(KrcardError):
+    """Stripe knows charges that this database does not: a backup was restored. Nothing is sent until
+    ``krcard_reconcile --fix`` has taken them in."""
+
+
+class RefundRefused(KrcardError):
+    """The refund cannot be made as asked. Nothing was sent. ``code`` says why in a word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SubscriptionRefused(KrcardError):
+    """The agreed terms do not cover this subscription. Nothing was made at Stripe and no money moved.
+
+    ``code`` says why in a word, ``message`` in a sentence for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
 
 
 class ChargeNotSucceeded(KrcardError):
@@ -78,7 +119,10 @@ class GatewayError(KrcardError):
     """Stripe did not do what was asked.
 
     Carries Stripe's ``code``, ``http_status`` and ``request_id``; never the body, which may hold secrets.
+    ``executed`` says whether a POST was carried out all the same; ``None``: nobody knows.
     """
+
+    executed: bool | None = None
 
     def __init__(self, message: str, *, code: str = "", http_status: int | None = None, request_id: str = "") -> None:
         super().__init__(message)
@@ -92,15 +136,25 @@ class StripeUnavailable(GatewayError):
 
 
 class StripeBusy(GatewayError):
-    """429 or 409: this call was not executed now; the same call with the same key may be made again."""
+    """409: the same key is at work in another request. Ask again with the same key."""
+
+
+class RateLimited(StripeBusy):
+    """429: too many requests. Not executed; ask again later with the same key."""
+
+    executed = False
 
 
 class StripeRefusedKey(GatewayError):
     """401 or 403: the key is wrong or may not do this. Not executed."""
 
+    executed = False
+
 
 class StripeRefusedRequest(GatewayError):
     """400 or 404: the request cannot be executed as it stands."""
+
+    executed = False
 
 
 class KeyReused(GatewayError):
@@ -109,6 +163,8 @@ class KeyReused(GatewayError):
 
 class CardDeclined(GatewayError):
     """402. Stripe executed the payment and it failed for good; ``payment_intent`` names it."""
+
+    executed = True
 
     def __init__(self, message: str, *, decline_code: str = "", payment_intent: str = "", **kwargs) -> None:
         super().__init__(message, **kwargs)

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.dateformat import format as format_date
 from django.utils.formats import number_format
-from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
 
 from django_krcard.conf import conf
@@ -98,6 +98,16 @@ def each_period(rule: Rule | dict[str, Any]) -> str:
     return str(EVERY[rule.period]) if rule.period_count == 1 else EVERY_FEW[rule.period] % {"count": rule.period_count}
 
 
+def how_retried(rule: Rule | dict[str, Any]) -> str:
+    """After a declined payment: ``up to 2 more tries, 3 days apart``; nothing where the terms allow none."""
+    rule = _rule(rule)
+    if not rule.max_retries:
+        return ""
+    days = ngettext("%(number)d day", "%(number)d days", rule.retry_after_days) % {"number": rule.retry_after_days}
+    words = ngettext("one more try after %(days)s", "up to %(times)d more tries, %(days)s apart", rule.max_retries)
+    return words % {"times": rule.max_retries, "days": days}
+
+
 def _rule(rule: Rule | dict[str, Any]) -> Rule:
     """A consent keeps its rule as plain data."""
     return Rule.from_dict(rule) if isinstance(rule, dict) else rule
@@ -105,3 +115,12 @@ def _rule(rule: Rule | dict[str, Any]) -> Rule:
 
 def _is_korean() -> bool:
     return (get_language() or "").split("-")[0] == "ko"
+
+
+def actor(name: str) -> str:
+    """Who did it, in words: "customer", "staff:<name>", "stripe" or "system"."""
+    kind, _colon, staff = name.partition(":")
+    if staff and kind == "staff":
+        return _("staff: %(name)s") % {"name": staff}
+    roles = {"customer": _("customer"), "staff": _("staff"), "stripe": "Stripe", "system": _("system")}
+    return roles.get(kind, name)

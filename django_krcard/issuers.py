@@ -45,8 +45,17 @@ NETWORKS = {
 }
 
 
+#: Wallets that Stripe can save, by ``type``. Of the card in them it tells nothing.
+WALLETS = {
+    "kakao_pay": _("Kakao Pay"),
+    "naver_pay": _("Naver Pay"),
+}
+
+
 def name_of(payment_method) -> str:
-    """The issuer of a local card, the network of any other. A name that is not listed is never shown raw."""
+    """The issuer of a local card, the wallet, else the network. A name that is not listed is never shown raw."""
     if payment_method.type == "kr_card":
         return str(ISSUERS.get(payment_method.brand, _("Korean card")))
+    if payment_method.type in WALLETS:
+        return str(WALLETS[payment_method.type])
     return str(NETWORKS.get(payment_method.brand, _("Card")))

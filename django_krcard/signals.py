@@ -19,12 +19,22 @@ card_removed = Signal()
 mandate_activated = Signal()
 #: mandate: Mandate
 mandate_ended = Signal()
+#: amendment: Amendment (its consent is in force, or will be on amendment.effective_on)
+amendment_agreed = Signal()
 #: charge: Charge
 charge_succeeded = Signal()
 #: charge: Charge (declined, action_required or cancelled)
 charge_failed = Signal()
 #: mandate: Mandate, charge: Charge | None, code: str
 charge_refused = Signal()
+#: charge: Charge, refund: Refund | None (None: paid back in Stripe's dashboard)
+charge_refunded = Signal()
+#: mandate: Mandate, charge: Charge
+dispute_opened = Signal()
+#: mandate: Mandate, charge: Charge (won, lost, …: charge.dispute_status)
+dispute_closed = Signal()
+#: notice: Notice (it was sent)
+notice_sent = Signal()
 #: event: Event
 event_processed = Signal()
 

@@ -16,7 +16,7 @@ def refuse_inside_transaction() -> None:
         by_hand = not connection.in_atomic_block and connection.connection and not connection.get_autocommit()
         if ours or by_hand:
             raise InsideTransaction(
-                "Stripe was called while a database transaction was open. Call it after the transaction, "
+                "The network was to be used while a database transaction was open. Do it after the transaction, "
                 "for example from transaction.on_commit(); with ATOMIC_REQUESTS mark the view non_atomic_requests."
             )
 

@@ -1,13 +1,17 @@
 import os
+import uuid
 
 import pytest
 from django.db import connection
-from django.test import Client
+from django.test import Client, TransactionTestCase
 from django.urls import reverse
+from django.utils import translation
 
 from django_krcard import services
 from django_krcard.testing.sandbox import books
+from tests import effort
 from tests.factories import REQUIRED, PublishedTerms, UserFactory, saved_mandate
+from tests.unguarded import empty_database
 
 #: Our own fixtures for other people's sites. The entry point has the same name, so that installed or not it is loaded
 #: once.
@@ -19,12 +23,46 @@ collect_ignore = ["tiny_site"]
 NO_SKIPS = os.environ.get("KRCARD_TEST_NO_SKIPS") == "1"
 
 
-def pytest_collection_modifyitems(items):
+#: These take minutes. Begun last, they would let the other workers wait.
+BEGUN_FIRST = (
+    "tests/webhooks/test_storm.py",
+    "tests/test_packaging.py",
+    "tests/faults/test_drain.py",
+    "tests/gate/test_machine.py",
+)
+
+
+#: The same in all processes of a run, and printed.
+SEED = os.environ.get("KRCARD_TEST_SEED") or os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
+
+
+def pytest_report_header():
+    return f"krcard: a {effort.EFFORT} run, KRCARD_TEST_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(config, items):
+    chosen = effort.some_variants(items, SEED)
+    config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+    # The longest first; the rest in the order of their files, which is the same in all processes.
+    order = {item: number for number, item in enumerate(items)}
+    items[:] = sorted(chosen, key=lambda item: (not item.nodeid.startswith(BEGUN_FIRST), order[item]))
     for item in items:
         for vendor in ("postgresql", "sqlite"):
             if item.get_closest_marker(vendor) and connection.vendor != vendor:
                 reason = f"needs {vendor} as the database of the suite (KRCARD_TEST_DATABASE_URL)"
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_flush(_krcard_flush):
+    """Django's own flush makes permissions and content types anew, which takes longer than most of our tests."""
+    TransactionTestCase._fixture_teardown = lambda test: empty_database()
+
+
+@pytest.fixture(autouse=True)
+def own_language():
+    """LocaleMiddleware leaves behind the language of its last visitor."""
+    translation.deactivate()
 
 
 def failed_if_skipped(report):
@@ -106,5 +144,5 @@ def ledger():
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    """The SDK waits between its tries; the tests do not."""
-    monkeypatch.setattr("stripe._http_client.time.sleep", lambda seconds: None)
+    """The SDK and the charge engine wait between their tries; the tests do not."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)

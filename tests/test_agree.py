@@ -7,6 +7,7 @@ from django.core import signing
 from django.test import Client
 from django.urls import reverse
 
+from django_krcard.conf import PINNED_API_VERSION
 from django_krcard.models import CardSetup, Consent, Customer, Mandate
 from django_krcard.sandbox import control
 from django_krcard.sandbox.models import Resource
@@ -179,7 +180,9 @@ def test_a_session_of_somebody_else_is_refused(minji, agree, caplog):
     assert "is not that of attempt" in caplog.text
 
 
-def test_korean_cards_silently_missing_are_said_loudly(agree, caplog):
+def test_korean_cards_silently_missing_are_said_loudly(agree, settings, caplog):
+    # Older versions refuse a session of types that cannot be had.
+    settings.KRCARD_STRIPE_API_VERSION = PINNED_API_VERSION
     control.set_enabled_types(["card"])
     agree()
     assert Mandate.objects.get().timeline.filter(kind="korean_cards_missing").exists()
@@ -196,3 +199,8 @@ def test_the_types_are_asked_for_as_the_api_version_wants_it(agree, settings, ve
     setup = CardSetup.objects.get()
     assert setup.params[name] == ["card", "kr_card"]
     assert setup.checkout_session_id
+
+
+def test_nobody_is_sent_to_an_address_that_is_not_stripes(agree, settings, monkeypatch):
+    monkeypatch.setattr("django_krcard.views.agree.is_safe", lambda address: False)
+    assert agree().status_code == 503

@@ -6,10 +6,11 @@ from django.db import IntegrityError
 
 from django_krcard.exceptions import ConsentRefused, RecordIsFinal
 from django_krcard.models import Consent, Terms, TimelineEntry
-from django_krcard.services.consents import is_intact
+from django_krcard.services.consents import is_intact, origin_is_intact
 from django_krcard.services.terms import publish, rendered, sha256, text_for
 from django_krcard.services.timeline import record
 from tests.factories import CustomerFactory, PublishedTerms, TermsFactory, TermsTextFactory, consent_of
+from tests.unguarded import tamper
 
 pytestmark = pytest.mark.django_db
 
@@ -38,8 +39,7 @@ def test_a_consent_survives_being_read_back(consent):
     [
         {"text": "something else"},
         {"ticked": ["autopay"]},
-        {"ip_address": "198.51.100.1"},
-        {"user_agent": "another"},
+        {"origin_sha256": "0" * 64},
         {"language": "en"},
         {"rule": {"amount": 99_000}},
         {"previous_hash": "0" * 64},
@@ -51,6 +51,22 @@ def test_every_change_shows(consent, change):
     for name, value in change.items():
         setattr(consent, name, value)
     assert not is_intact(consent)
+
+
+@pytest.mark.parametrize("change", [{"ip_address": "198.51.100.1"}, {"user_agent": "another"}, {"page_url": "x"}])
+def test_every_change_of_where_it_came_from_shows(consent, change):
+    assert origin_is_intact(consent)
+    for name, value in change.items():
+        setattr(consent.origin, name, value)
+    assert not origin_is_intact(consent)
+
+
+def test_without_its_personal_part_the_record_still_holds(consent):
+    tamper("DELETE FROM krcard_consentorigin")
+    erased = Consent.objects.get()
+    assert is_intact(erased)
+    assert origin_is_intact(erased)
+    assert (erased.ip_address, erased.user_agent, erased.page_url) == (None, "", "")
 
 
 def test_somebody_with_only_the_database_cannot_make_a_record_that_holds(consent, settings):
@@ -104,13 +120,13 @@ def test_nobody_can_agree_to_what_is_not_in_force(membership):
     [
         lambda consent: consent.save(),
         lambda consent: consent.delete(),
-        lambda consent: Consent.objects.update(ip_address=None),
+        lambda consent: Consent.objects.update(language="en"),
         lambda consent: Consent.objects.filter(pk=consent.pk).delete(),
-        lambda consent: Consent._base_manager.all().update(ip_address=None),
-        lambda consent: Consent.objects.bulk_update([consent], ["ip_address"]),
-        lambda consent: Consent.objects.update_or_create(pk=consent.pk, defaults={"ip_address": None}),
+        lambda consent: Consent._base_manager.all().update(language="en"),
+        lambda consent: Consent.objects.bulk_update([consent], ["language"]),
+        lambda consent: Consent.objects.update_or_create(pk=consent.pk, defaults={"language": "en"}),
         lambda consent: Consent.objects.bulk_create(
-            [consent], update_conflicts=True, unique_fields=["public_id"], update_fields=["ip_address"]
+            [consent], update_conflicts=True, unique_fields=["public_id"], update_fields=["language"]
         ),
     ],
 )

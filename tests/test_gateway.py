@@ -12,6 +12,7 @@ from django_krcard.exceptions import (
     CardDeclined,
     InsideTransaction,
     KeyReused,
+    RateLimited,
     StripeBusy,
     StripeRefusedKey,
     StripeRefusedRequest,
@@ -49,11 +50,11 @@ def stripe_server(settings, no_waiting):
     settings.KRCARD_SANDBOX = False
     settings.STRIPE_SECRET_KEY = SECRET
     settings.KRCARD_STRIPE_API_BASE = f"http://127.0.0.1:{server.server_address[1]}"
-    gateway._client_for.cache_clear()
+    gateway.client.client_for.cache_clear()
     yield server
     server.shutdown()
     server.server_close()
-    gateway._client_for.cache_clear()
+    gateway.client.client_for.cache_clear()
 
 
 def error(**details):
@@ -72,7 +73,9 @@ FAILURES = [
     (401, error(type="invalid_request_error"), StripeRefusedKey),
     (403, error(type="invalid_request_error"), StripeRefusedKey),
     (409, error(type="invalid_request_error", code="idempotency_key_in_use"), StripeBusy),
-    (429, error(type="invalid_request_error", code="rate_limit"), StripeBusy),
+    (429, error(type="invalid_request_error", code="rate_limit"), RateLimited),
+    (200, {"object": "payment_intent"}, StripeUnavailable),
+    (200, b"<html>a proxy was here</html>", StripeUnavailable),
     (500, error(type="api_error"), StripeUnavailable),
     (503, b"<html>down</html>", StripeUnavailable),
     (200, b"<html>a proxy</html>", StripeUnavailable),
@@ -107,8 +110,45 @@ def test_a_decline_says_which_payment_and_why(stripe_server):
 def test_tries_again_are_under_the_one_key_given(stripe_server):
     stripe_server.answer = (503, error(type="api_error"))
     with pytest.raises(StripeUnavailable):
-        gateway.create_payment_intent({"amount": 100}, key="krc1-x")
+        gateway.create_customer({}, key="krc1-x")
     assert [headers["Idempotency-Key"] for _, headers, _ in stripe_server.asked] == ["krc1-x"] * 3
+
+
+@pytest.mark.parametrize(
+    "move_money",
+    [
+        lambda: gateway.create_payment_intent({"amount": 100}, key="k"),
+        lambda: gateway.confirm_payment_intent("pi_1", {}, key="k"),
+        lambda: gateway.create_refund({"payment_intent": "pi_1"}, key="k"),
+    ],
+)
+def test_what_moves_money_is_asked_once_because_the_terms_are_asked_before_each_try(stripe_server, move_money):
+    stripe_server.answer = (503, error(type="api_error"))
+    with pytest.raises(StripeUnavailable):
+        move_money()
+    assert len(stripe_server.asked) == 1
+
+
+def test_the_order_in_which_a_database_keeps_them_does_not_change_what_is_sent(stripe_server):
+    stripe_server.answer = (503, error(type="api_error"))
+    one, other = {"amount": 100, "metadata": {"b": "2", "a": "1"}}, {"metadata": {"a": "1", "b": "2"}, "amount": 100}
+    for params in (one, other):
+        with pytest.raises(StripeUnavailable):
+            gateway.create_payment_intent(params, key="k")
+    (first, second) = (body for _, _, body in stripe_server.asked)
+    assert first == second
+
+
+def test_after_429_nobody_asks_for_a_while(stripe_server, monkeypatch, settings):
+    settings.KRCARD_REQUESTS_PER_SECOND = 1000.5  # a throttle of its own
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    stripe_server.answer = (429, error(type="invalid_request_error", code="rate_limit"))
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            gateway.create_payment_intent({"amount": 100}, key="k")
+    assert [pause > 0.7 for pause in slept] == [True, True]
+    assert slept[1] > slept[0]
 
 
 def test_what_goes_out(stripe_server, settings):
@@ -137,8 +177,8 @@ def test_the_sdks_globals_stay_the_sites_own(stripe_server):
 def test_nobody_waits_long_for_stripe(stripe_server, monkeypatch):
     waits = {}
     monkeypatch.setattr("stripe.RequestsClient", lambda **kwargs: waits.update(kwargs))
-    gateway._client_for.cache_clear()
-    gateway._client()
+    gateway.client.client_for.cache_clear()
+    gateway.client.client()
     assert waits == {"timeout": (3, 10)}
 
 

@@ -27,11 +27,13 @@ from django_krcard.exceptions import (
 from django_krcard.models import CardSetup, Charge, Consent, Customer, Event, Mandate, Terms, TermsText, lock
 from django_krcard.sandbox import control
 from django_krcard.sandbox.models import Resource
-from django_krcard.services import charges, checkout, mandates
-from django_krcard.services.consents import is_intact
+from django_krcard.services import charges, checkout, gate, mandates, outcomes
+from django_krcard.services.attempts import agree
+from django_krcard.services.consents import is_intact, origin_is_intact
 from django_krcard.services.terms import publish
 from tests.factories import REQUIRED, CustomerFactory, PublishedTerms, TermsFactory, UserFactory, consent_of
 from tests.test_webhook import EVENT
+from tests.unguarded import tamper
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,9 +42,7 @@ ADDRESSES = {"success_url": "http://testserver/ok", "cancel_url": "http://testse
 
 
 def agree_as(customer, terms, ticked):
-    return checkout.agree(
-        customer, terms, language="ko", ticked=ticked, evidence=services.Evidence(), attempt=uuid.uuid4()
-    )
+    return agree(customer, terms, language="ko", ticked=ticked, evidence=services.Evidence(), attempt=uuid.uuid4())
 
 
 def meanwhile(act):
@@ -67,29 +67,38 @@ def time_out(path, *effects):
 # --- money ----------------------------------------------------------------------------------------
 
 
+def taken(mandate, reference="r"):
+    """A charge that was judged and is about to be sent."""
+    with transaction.atomic():
+        mandate = gate.locked(mandate)
+        charge = mandate.charges.filter(reference=reference).first()
+        charge = charge or Charge(mandate=mandate, reference=reference, amount=12_900, requested_by="system")
+        verdict = charges.take(charge, mandate)
+    return charge if verdict and verdict.allowed else None
+
+
 @pytest.mark.postgresql
-def test_what_waits_for_a_withdrawal_is_not_sent_after_it(mandate):
-    prepared, _verdict = charges._prepare(mandate, 12_900, "r", "", "system", "")
-    claimed = []
+def test_what_waits_for_a_withdrawal_is_not_sent_after_it(mandate, ledger):
+    refused = []
     with transaction.atomic():
         services.revoke(mandate, by="customer", reason="enough")
-        thread = meanwhile(lambda: claimed.append(charges._claim(prepared)))
+        thread = meanwhile(lambda: refused.append(taken(mandate)))
         time.sleep(0.5)
     thread.join()
-    assert claimed == [False]
-    assert Charge.objects.get().status == "cancelled"
+    assert refused == [None]
+    assert not Charge.objects.exists()
 
 
 @pytest.mark.postgresql
-def test_a_charge_is_claimed_by_one_sender(mandate):
-    prepared, _verdict = charges._prepare(mandate, 12_900, "r", "", "system", "")
-    claimed = []
+def test_a_charge_is_taken_by_one_sender(mandate):
+    services.schedule_charge(mandate, 12_900, reference="r", due_at=timezone.now())
+    both = []
     with transaction.atomic():
-        claimed.append(charges._claim(prepared))
-        thread = meanwhile(lambda: claimed.append(charges._claim(prepared)))
+        both.append(taken(mandate))
+        thread = meanwhile(lambda: both.append(taken(mandate)))
         time.sleep(0.5)
     thread.join()
-    assert claimed == [True, False]
+    assert [bool(charge) for charge in both] == [True, False]
 
 
 def test_a_replaced_card_is_never_asked_again(mandate, ledger, no_waiting, save_card, membership):
@@ -104,18 +113,19 @@ def test_a_replaced_card_is_never_asked_again(mandate, ledger, no_waiting, save_
     assert ledger() == []
 
 
-def test_what_is_sent_is_what_was_committed(mandate, ledger, save_card, membership, monkeypatch):
-    claim = charges._claim
-
-    def after_another_caller(prepared):
-        save_card(membership, brand="hyundai")
-        charges._prepare(mandate, 12_900, "r", "", "system", "")
-        return claim(prepared)
-
-    monkeypatch.setattr(charges, "_claim", after_another_caller)
+def test_a_message_that_was_faster_is_not_overwritten(mandate, ledger, monkeypatch, no_waiting):
+    control.set_delivery("dropped")
+    time_out("/v1/payment_intents", "after", "before", "before")
     charge = services.charge(mandate, 12_900, reference="r")
-    assert charge.payment_method.brand == "hyundai"
-    assert [paid["payment_method"] for paid in ledger()] == [charge.payment_method.stripe_id]
+    judge = gate.judge
+
+    def told_meanwhile(*args, **kwargs):
+        Charge.objects.filter(pk=charge.pk).update(status="succeeded", next_step_at=None)
+        return judge(*args, **kwargs)
+
+    monkeypatch.setattr(gate, "judge", told_meanwhile)
+    assert services.charge(mandate, 12_900, reference="r").status == "succeeded"
+    assert len(ledger()) == 1
 
 
 def test_a_time_out_before_a_429_stays_unknown(mandate, ledger, no_waiting):
@@ -153,9 +163,9 @@ def test_an_old_answer_does_not_undo_a_newer_one(mandate):
     charge = services.charge(mandate, 12_900, reference="r")
     old_answer = gateway.retrieve_payment_intent(charge.stripe_id)
     control.settle(charge.stripe_id, succeeded=False)
-    charges.sync(charge)
+    outcomes.apply(charge, gateway.retrieve_payment_intent(charge.stripe_id))
 
-    charges._apply(charge, old_answer)
+    outcomes.apply(charge, old_answer)
     charge.refresh_from_db()
     assert charge.status == "declined"
 
@@ -170,14 +180,14 @@ def test_an_old_answer_does_not_undo_a_newer_one(mandate):
     ],
 )
 def test_only_this_payment_and_only_known_words_make_a_success(mandate, answer):
-    prepared, _verdict = charges._prepare(mandate, 12_900, "r", "", "system", "")
+    prepared = taken(mandate)
     usual = {"id": "pi_1", "amount": 12_900, "currency": "krw", "customer": mandate.customer.stripe_id}
-    charges._apply(prepared, gateway.PaymentIntent(**usual | answer))
-    assert Charge.objects.get().status in ("ready", "unknown")
+    outcomes.apply(prepared, gateway.PaymentIntent(**usual | answer), ours=True)
+    assert Charge.objects.get().status in ("sending", "unknown")
 
 
 def test_the_issuers_wish_to_see_the_customer_also_comes_by_webhook(mandate):
-    prepared, _verdict = charges._prepare(mandate, 12_900, "r", "", "system", "")
+    prepared = taken(mandate)
     intent = gateway.PaymentIntent(
         id="pi_1",
         status="requires_payment_method",
@@ -186,15 +196,15 @@ def test_the_issuers_wish_to_see_the_customer_also_comes_by_webhook(mandate):
         customer=mandate.customer.stripe_id,
         failure_code="authentication_required",
     )
-    charges._apply(prepared, intent)
-    charges._apply(prepared, intent)
+    outcomes.apply(prepared, intent, ours=True)
+    outcomes.apply(prepared, intent, ours=True)
     assert Charge.objects.get().status == "action_required"
     assert mandate.timeline.filter(kind="charge_action_required").count() == 1
 
 
 def test_a_success_is_final(mandate):
     charge = services.charge(mandate, 12_900, reference="r")
-    charges._settle(charge, "declined", stripe_id=charge.stripe_id, code="card_declined")
+    outcomes.settle(charge, "declined", stripe_id=charge.stripe_id, code="card_declined")
     charge.refresh_from_db()
     assert charge.status == "succeeded"
 
@@ -222,7 +232,7 @@ def test_however_an_address_is_written_the_record_holds(user, membership, addres
     customer = Customer.objects.get()
     evidence = services.Evidence(ip_address=address)
     services.give_consent(customer, membership, language="ko", ticked=REQUIRED, evidence=evidence)
-    assert all(is_intact(consent) for consent in Consent.objects.all())
+    assert all(origin_is_intact(consent) for consent in Consent.objects.all())
 
 
 @pytest.mark.parametrize(
@@ -266,17 +276,15 @@ def test_a_replaced_consent_opens_no_session(user, membership):
         services.start_checkout(first, **ADDRESSES)
 
 
-def test_agreeing_again_begins_the_time_of_validity_anew(user, save_card):
+def test_agreeing_again_begins_the_time_of_validity_anew(save_card, krcard_clock):
     terms = PublishedTerms(valid_for_days=365)
     mandate = save_card(terms)
-    in_400_days = timezone.now() + timedelta(days=400)
-    assert services.can_charge(mandate, 12_900, at=in_400_days).code == "after_end"
+    krcard_clock.advance(days=400)
+    assert services.can_charge(mandate, 12_900).code == "after_end"
 
-    later = services.Evidence(given_at=in_400_days)
-    consent = services.give_consent(mandate.customer, terms, language="ko", ticked=REQUIRED, evidence=later)
-    mandate.consent = consent
+    mandate.consent = consent_of(mandate.customer, terms)
     mandate.save()
-    assert services.can_charge(mandate, 12_900, at=in_400_days).allowed
+    assert services.can_charge(mandate, 12_900).allowed
 
 
 def test_a_second_one_time_agreement_covers_a_second_payment(save_card):
@@ -307,7 +315,7 @@ def test_terms_that_have_run_out_have_no_next_payment(save_card):
     "act",
     [
         lambda consent: consent.save_base(),
-        lambda consent: Consent.objects.bulk_create([consent], None, False, True, ["ip_address"], ["public_id"]),
+        lambda consent: Consent.objects.bulk_create([consent], None, False, True, ["language"], ["public_id"]),
         lambda consent: Terms.objects.filter(status="published").update(amount=99_000),
         lambda consent: TermsText.objects.update(timing="x"),
         lambda consent: TermsText.objects.all().delete(),
@@ -316,7 +324,7 @@ def test_terms_that_have_run_out_have_no_next_payment(save_card):
 )
 def test_no_way_of_the_orm_changes_what_was_agreed(membership, act):
     consent = consent_of(CustomerFactory(), membership)
-    consent.ip_address = None
+    consent.language = "en"
     with pytest.raises(RecordIsFinal):
         act(consent)
     assert is_intact(Consent.objects.get())
@@ -326,15 +334,16 @@ def test_no_way_of_the_orm_changes_what_was_agreed(membership, act):
 def test_loaddata_restores_consents_and_changes_none(membership, tmp_path):
     consent = consent_of(CustomerFactory(), membership)
     file = tmp_path / "consents.json"
-    file.write_text(serializers.serialize("json", [consent]).replace("203.0.113.7", "198.51.100.1"))
+    file.write_text(serializers.serialize("json", [consent]).replace('"source": "web"', '"source": "paper"'))
     with pytest.raises(RecordIsFinal):
         call_command("loaddata", file, verbosity=0)
 
-    file.write_text(serializers.serialize("json", [consent]))
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM krcard_consent")
+    file.write_text(serializers.serialize("json", [consent, consent.origin]))
+    tamper("DELETE FROM krcard_consentorigin")
+    tamper("DELETE FROM krcard_consent")
     call_command("loaddata", file, verbosity=0)
     assert is_intact(Consent.objects.get())
+    assert origin_is_intact(Consent.objects.get())
 
 
 def test_a_published_text_cannot_be_taken_away_to_a_draft(membership):

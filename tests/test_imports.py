@@ -13,10 +13,23 @@ PACKAGE = "django_krcard"
 
 # A room imports only from rows above its own. Rooms are the files and folders right inside the package.
 ROWS = [
-    {"conf", "exceptions", "signals", "rules", "issuers", "transactions"},
+    {
+        "conf",
+        "exceptions",
+        "signals",
+        "rules",
+        "issuers",
+        "declines",
+        "throttle",
+        "timeline_words",
+        "transactions",
+        "triggers",
+    },
     {"models", "gateway", "checks"},
-    {"services", "migrations", "formatting"},
-    {"webhooks", "tasks", "forms"},
+    {"formatting"},
+    {"services", "migrations"},
+    {"webhooks", "forms"},
+    {"tasks"},
     {"views", "admin", "management", "templatetags", "contrib"},
     {"urls", "apps"},
 ]
@@ -34,8 +47,12 @@ ONLY = {
     "issuers": set(),
     "models": {"rules", "exceptions", "conf", "signals"},
     "transactions": {"exceptions"},
-    "gateway": {"conf", "exceptions", "transactions"},
-    "checks": {"conf"},
+    "declines": set(),
+    "timeline_words": set(),
+    "throttle": set(),
+    "gateway": {"conf", "exceptions", "throttle", "transactions"},
+    "checks": {"conf", "triggers"},
+    "triggers": set(),
     "formatting": {"conf", "issuers", "models", "rules"},
 }
 

@@ -166,5 +166,15 @@ def test_a_tiny_site_tests_its_own_flow_with_what_the_wheel_brings(wheel, tmp_pa
     assert "krcard_sandbox" in run(python, "-m", "pytest", "--fixtures", cwd=site)
 
 
+def test_dj_stripe_and_this_package_share_a_project_and_a_customer(wheel, tmp_path):
+    """Half a minute of it are dj-stripe's migrations."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[testing]", "dj-stripe", cwd=tmp_path)
+    shutil.copy(ROOT / "tests" / "beside_djstripe.py", tmp_path)
+
+    assert "beside each other, with stripe 15." in run(python, "beside_djstripe.py", tmp_path, cwd=tmp_path)
+
+
 def test_all_that_was_installed_fits_together(clean_python, tmp_path):
     run(clean_python, "-m", "pip", "check", cwd=tmp_path)

@@ -26,13 +26,13 @@ def calls(monkeypatch):
     """Every call to Stripe from now on."""
     from django_krcard import gateway
 
-    made, client = [], gateway._client
+    made, client = [], gateway.client.client
 
     def counting():
         made.append(1)
         return client()
 
-    monkeypatch.setattr(gateway, "_client", counting)
+    monkeypatch.setattr(gateway.client, "client", counting)
     return made
 
 

@@ -14,7 +14,16 @@ from django_krcard.issuers import ISSUERS
 from django_krcard.models import PaymentMethod
 from django_krcard.rules import Rule
 from django_krcard.sandbox.issuers import ISSUERS as ISSUERS_AT_STRIPE
-from django_krcard.templatetags.krcard import card_aloud, card_label, each_period, how_much, how_often, kst, won
+from django_krcard.templatetags.krcard import (
+    card_aloud,
+    card_label,
+    each_period,
+    how_much,
+    how_often,
+    how_retried,
+    kst,
+    won,
+)
 from tests.factories import TermsFactory, as_used_terms
 
 FIVE_PAST_FIVE = datetime(2026, 11, 22, 8, 5, tzinfo=UTC)
@@ -129,6 +138,22 @@ def test_a_rule_in_words_as_object_and_as_kept_in_a_consent(rule, much, often, e
 
 
 @pytest.mark.usefixtures("english")
+@pytest.mark.parametrize(
+    ("times", "days", "words"),
+    [
+        (0, 3, ""),
+        (1, 1, "one more try after 1 day"),
+        (1, 3, "one more try after 3 days"),
+        (2, 1, "up to 2 more tries, 1 day apart"),
+        (3, 7, "up to 3 more tries, 7 days apart"),
+    ],
+)
+def test_what_follows_a_declined_payment_in_words(times, days, words):
+    rule = MONTHLY._replace(max_retries=times, retry_after_days=days)
+    assert how_retried(rule) == how_retried(rule.as_dict()) == words
+
+
+@pytest.mark.usefixtures("english")
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("rule", "said"),
@@ -136,6 +161,7 @@ def test_a_rule_in_words_as_object_and_as_kept_in_a_consent(rule, much, often, e
         # The 31st is the last day of a shorter month.
         ({}, ["₩12,900", "every month", "31 Jan 2026 at the earliest", "from 28 Feb 2026", "Exactly this amount."]),
         ({"notice_days": 3}, ["3 Feb 2026 at the earliest", "We tell you 3 days before each payment"]),
+        ({"max_retries": 2, "retry_after_days": 3}, ["If a payment is declined", "up to 2 more tries, 3 days apart"]),
         ({"valid_for_days": 365}, ["365 days, then it ends by itself"]),
         ({"frequency": "one_time", "period": None}, ["once", "Once, on 31 Jan 2026 at the earliest"]),
     ],

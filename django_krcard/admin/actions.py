@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -40,11 +40,13 @@ class ReasonForm(forms.Form):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an act, in a sentence. ``row`` is what to show next, if not the row acted on."""
+    """What came of an act, in a sentence. ``row`` is what to show next, if not the row acted on; ``response`` is for
+    an act that answers with something of its own: a file."""
 
     text: str
     level: int = messages.SUCCESS
     row: Model | None = None
+    response: HttpResponse | None = None
 
 
 class PageAction:
@@ -55,6 +57,8 @@ class PageAction:
     permission: str
     form_class: type[forms.Form] = ReasonForm
     is_destructive = False
+    #: Shown between what will happen and the form.
+    detail_template = ""
     #: Gives each page an id in its address, so that going back finds the same page, and sending it again the same act.
     has_page_id = False
 
@@ -67,6 +71,9 @@ class PageAction:
 
     def initial(self, row: Model) -> dict[str, Any]:
         return {}
+
+    def form_for(self, row: Model, request: Any, initial: dict[str, Any]) -> forms.Form:
+        return self.form_class(request.POST if request.method == "POST" else None, initial=initial)
 
     def context(self, row: Model) -> dict[str, Any]:
         return {}
@@ -118,9 +125,11 @@ class PageActionsMixin:
         if request.method != "POST" and action.has_page_id and not PAGE_ID.fullmatch(page_id):
             return redirect(f"{request.path}?page={uuid.uuid4().hex}")
         initial = action.initial(row) | ({"reference": f"admin-{page_id}"} if action.has_page_id else {})
-        form = action.form_class(request.POST if request.method == "POST" else None, initial=initial)
+        form = action.form_for(row, request, initial)
         if request.method == "POST" and form.is_valid():
             outcome = self.act(request, action, row, **form.cleaned_data)
+            if outcome.response is not None:
+                return outcome.response
             self.message_user(request, outcome.text, outcome.level)
             return redirect(self._url("change", outcome.row or row))
         context = {

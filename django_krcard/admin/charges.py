@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.utils.html import format_html
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
 
 from django_krcard.admin.actions import PageActionsMixin
-from django_krcard.admin.display import NOTHING, actor, moment_of, status_badge, stripe_id
+from django_krcard.admin.display import NOTHING, badge, moment_of, status_badge, stripe_id
 from django_krcard.admin.filters import ModeFilter
+from django_krcard.admin.health import HealthLinkMixin
 from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin, user_search_fields
+from django_krcard.admin.refunds import refunds_of
 from django_krcard.admin.wording import why
-from django_krcard.formatting import card_label, won
+from django_krcard.formatting import actor, card_label, won
 from django_krcard.models import Charge
 
 
 @admin.register(Charge)
-class ChargeAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
-    page_actions = ["django_krcard.admin.charge_actions.SendAgain"]
+class ChargeAdmin(HealthLinkMixin, PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
+    page_actions = [
+        "django_krcard.admin.charge_actions.SendAgain",
+        "django_krcard.admin.charge_actions.CancelCharge",
+        "django_krcard.admin.charge_actions.PayBack",
+    ]
 
     list_display = [
         "reference",
@@ -34,7 +40,8 @@ class ChargeAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
     search_help_text = gettext_lazy("Reference, public id, id at Stripe, reference of the mandate, user")
 
     fieldsets = [
-        (None, {"fields": ["mandate", "consent", "card", "won", status_badge, "why", "refunded"]}),
+        (None, {"fields": ["mandate", "consent", "card", "won", status_badge, "why", "dispute"]}),
+        (gettext_lazy("Paid back"), {"fields": ["refunded", "refunds"]}),
         (
             gettext_lazy("Request"),
             {"fields": ["reference", "description", "by", "reason", "attempt", "idempotency_key", "public_id"]},
@@ -48,6 +55,8 @@ class ChargeAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
                     moment_of("due_at", gettext_lazy("due at")),
                     moment_of("first_sent_at", gettext_lazy("first sent at")),
                     moment_of("last_sent_at", gettext_lazy("last sent at")),
+                    "sends",
+                    moment_of("next_step_at", gettext_lazy("next step at")),
                 ]
             },
         ),
@@ -82,6 +91,22 @@ class ChargeAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
     @admin.display(description=gettext_lazy("refunded"))
     def refunded(self, charge: Charge) -> str:
         return won(charge.refunded_amount)
+
+    @admin.display(description=gettext_lazy("refunds"))
+    def refunds(self, charge: Charge) -> str:
+        return refunds_of(charge)
+
+    @admin.display(description=gettext_lazy("dispute"))
+    def dispute(self, charge: Charge) -> str:
+        if not charge.dispute_id:
+            return NOTHING
+        tone, words = ("bad", gettext("dispute open")) if charge.is_disputed else ("over", gettext("dispute over"))
+        return format_html(
+            '{} <code>{}</code> <code class="krcard-id">{}</code>',
+            badge(tone, words),
+            charge.dispute_status,
+            charge.dispute_id,
+        )
 
     @admin.display(description=gettext_lazy("why"))
     def why(self, charge: Charge) -> str:

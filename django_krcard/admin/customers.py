@@ -8,6 +8,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 
+from django_krcard.admin.actions import PageActionsMixin
 from django_krcard.admin.display import NOTHING, link_to, mode_badges, moment_of, status_badge, stripe_id
 from django_krcard.admin.filters import ModeFilter
 from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin, user_search_fields
@@ -16,7 +17,15 @@ from django_krcard.models import Customer
 
 
 @admin.register(Customer)
-class CustomerAdmin(ReadOnlyMixin, KrcardAdmin):
+class CustomerAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
+    page_actions = [
+        "django_krcard.admin.customer_actions.RecordConsent",
+        "django_krcard.admin.privacy_actions.ExportPerson",
+        "django_krcard.admin.privacy_actions.SetHold",
+        "django_krcard.admin.privacy_actions.LiftHold",
+        "django_krcard.admin.privacy_actions.ErasePerson",
+    ]
+
     list_display = ["__str__", "reference", "mode", "mandate_count", moment_of("created_at", _("created"))]
     list_filter = [ModeFilter]
     list_select_related = ["user"]
@@ -29,7 +38,10 @@ class CustomerAdmin(ReadOnlyMixin, KrcardAdmin):
         "at_stripe",
         "public_id",
         "mandates",
+        "consents",
         moment_of("created_at", _("created")),
+        "legal_hold",
+        moment_of("erased_at", _("erased")),
     ]
 
     def get_search_fields(self, request) -> list[str]:
@@ -51,6 +63,12 @@ class CustomerAdmin(ReadOnlyMixin, KrcardAdmin):
         rows = customer.mandates.select_related("payment_method")
         lines = ((link_to(row), status_badge(row), card_label(row.payment_method)) for row in rows)
         return format_html_join(mark_safe("<br>"), "{} {} {}", lines) or NOTHING
+
+    @admin.display(description=_("consents"))
+    def consents(self, customer: Customer) -> str:
+        rows = customer.consents.select_related("terms")
+        lines = ((link_to(row), row.get_source_display()) for row in rows)
+        return format_html_join(mark_safe("<br>"), "{} ({})", lines) or NOTHING
 
     @admin.display(description=_("Stripe customer"))
     def at_stripe(self, customer: Customer) -> str:

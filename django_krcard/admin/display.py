@@ -27,12 +27,14 @@ SIGNS = {"good": "✓", "wait": "…", "warn": "!", "bad": "✕", "over": "■"}
 #: The tone of every status of every model. What is not here still has to become something.
 TONES = {
     "active": "good",
+    "agreed": "good",
     "complete": "good",
     "done": "good",
     "published": "good",
     "succeeded": "good",
     "action_required": "warn",
     "on_hold": "warn",
+    "unanswered": "warn",
     "unknown": "warn",
     "dead": "bad",
     "declined": "bad",
@@ -46,10 +48,17 @@ TONES = {
     "ignored": "over",
     "retired": "over",
     "revoked": "over",
+    "superseded": "over",
 }
 
 #: Where Stripe's dashboard shows what. Cards, mandates and sessions have no page of their own.
-DASHBOARD_PAGES = {"cus": "customers", "evt": "events", "pi": "payments", "seti": "setup_intents"}
+DASHBOARD_PAGES = {
+    "cus": "customers",
+    "evt": "events",
+    "pi": "payments",
+    "seti": "setup_intents",
+    "sub": "subscriptions",
+}
 
 
 def badge(tone: str, text: Any) -> SafeString:
@@ -123,11 +132,3 @@ def link_to(row: Model, text: Any = None) -> SafeString:
 
 def as_json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, indent=2)
-
-
-def actor(name: str) -> str:
-    """Who did it, in words: "customer", "staff:<name>", "stripe" or "system"."""
-    kind, _colon, staff = name.partition(":")
-    if kind == "staff":
-        return _("staff: %(name)s") % {"name": staff}
-    return {"customer": _("customer"), "stripe": "Stripe", "system": _("system")}.get(kind, name)

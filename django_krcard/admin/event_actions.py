@@ -25,7 +25,7 @@ class ProcessAgain(PageAction):
         ]
 
     def is_possible(self, event: Event) -> bool:
-        return event.status not in (Event.Status.QUARANTINED, Event.Status.FOREIGN)
+        return event.status not in Event.NEVER
 
     def perform(self, event: Event, *, by: str) -> Outcome:
         event = inbox.process(event.pk, again=True)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.contrib import admin, messages
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import Truncator
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.timesince import timesince
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from django_krcard.admin.actions import PageActionsMixin
-from django_krcard.admin.display import moment_of, status_badge, stripe_id
+from django_krcard.admin.display import NOTHING, moment, moment_of, status_badge, stripe_id
 from django_krcard.admin.filters import ModeFilter
+from django_krcard.admin.health import HealthPageMixin
 from django_krcard.admin.mixins import KrcardAdmin, ReadOnlyMixin
 from django_krcard.models import Event
 from django_krcard.transactions import never_atomic
 
+ON_TIME = timedelta(minutes=1)
+
 
 @admin.register(Event)
-class EventAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
+class EventAdmin(HealthPageMixin, PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
     page_actions = ["django_krcard.admin.event_actions.ProcessAgain"]
     actions = ["process_again"]
 
     list_display = [
         "stripe_id",
         "kind",
-        moment_of("received_at", gettext_lazy("received")),
+        "received",
         status_badge,
         "attempts",
         "error",
@@ -44,7 +50,9 @@ class EventAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
         "livemode",
         "account",
         "api_version",
+        moment_of("created", gettext_lazy("made at Stripe")),
         moment_of("received_at", gettext_lazy("received")),
+        "late",
         moment_of("next_attempt_at", gettext_lazy("next attempt")),
     ]
 
@@ -75,6 +83,20 @@ class EventAdmin(PageActionsMixin, ReadOnlyMixin, KrcardAdmin):
     def kind(self, event: Event) -> str:
         # May break after a dot: the column is the widest of the list.
         return format_html_join(mark_safe(".<wbr>"), "{}", ((part,) for part in event.type.split(".")))
+
+    @admin.display(description=gettext_lazy("received"), ordering="received_at")
+    def received(self, event: Event) -> str:
+        at, late = moment(event.received_at), self.late(event)
+        if late == NOTHING:
+            return at
+        return format_html("{}<br><small>{}</small>", at, gettext("%(age)s late") % {"age": late})
+
+    @admin.display(description=gettext_lazy("late by"))
+    def late(self, event: Event) -> str:
+        """Messages come within seconds. Only what took longer is worth reading."""
+        if event.received_at - event.created < ON_TIME:
+            return NOTHING
+        return timesince(event.created, event.received_at, depth=1)
 
     @admin.display(description=gettext_lazy("error"))
     def error(self, event: Event) -> str:

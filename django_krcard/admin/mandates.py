@@ -8,6 +8,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from django_krcard.admin.actions import PageActionsMixin
+from django_krcard.admin.archive import PERMISSION as VIEW_ARCHIVED
+from django_krcard.admin.archive import ArchiveFilter, without_archived
 from django_krcard.admin.display import NOTHING, badge_of, moment, moment_of, status_badge
 from django_krcard.admin.filters import BrandFilter, ModeFilter
 from django_krcard.admin.mixins import KrcardAdmin, PageContextMixin, ReadOnlyMixin, user_search_fields
@@ -19,9 +21,15 @@ from django_krcard.models import Charge, Mandate
 class MandateAdmin(PageActionsMixin, PageContextMixin, ReadOnlyMixin, KrcardAdmin):
     page_actions = [
         "django_krcard.admin.mandate_actions.ChargeMandate",
+        "django_krcard.admin.mandate_actions.ScheduleCharge",
         "django_krcard.admin.mandate_actions.HoldMandate",
         "django_krcard.admin.mandate_actions.ResumeMandate",
+        "django_krcard.admin.amendment_actions.RequestAmendment",
+        "django_krcard.admin.amendment_actions.CancelAmendment",
         "django_krcard.admin.mandate_actions.CompareWithStripe",
+        "django_krcard.admin.evidence_action.TakeEvidence",
+        "django_krcard.admin.privacy_actions.SetHold",
+        "django_krcard.admin.privacy_actions.LiftHold",
         "django_krcard.admin.mandate_actions.EndMandate",
     ]
     page_context = "django_krcard.admin.mandate_page.page_of"
@@ -40,6 +48,7 @@ class MandateAdmin(PageActionsMixin, PageContextMixin, ReadOnlyMixin, KrcardAdmi
         ("consent__terms", admin.RelatedFieldListFilter),
         ModeFilter.through("customer"),
         BrandFilter.through("payment_method"),
+        ArchiveFilter,
     ]
     list_select_related = ["customer__user", "consent__terms", "payment_method"]
     ordering = ["-pk"]
@@ -60,13 +69,12 @@ class MandateAdmin(PageActionsMixin, PageContextMixin, ReadOnlyMixin, KrcardAdmi
 
     def get_queryset(self, request) -> QuerySet[Mandate]:
         newest = Charge.objects.filter(mandate=OuterRef("pk")).order_by("-pk")
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                last_charge_status=Subquery(newest.values("status")[:1]),
-                last_charge_at=Subquery(newest.values("created_at")[:1]),
-            )
+        mandates = super().get_queryset(request)
+        if not request.user.has_perm(VIEW_ARCHIVED):
+            mandates = without_archived(mandates)
+        return mandates.annotate(
+            last_charge_status=Subquery(newest.values("status")[:1]),
+            last_charge_at=Subquery(newest.values("created_at")[:1]),
         )
 
     @admin.display(description=_("card"), ordering="payment_method__brand")

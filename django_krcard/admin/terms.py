@@ -5,23 +5,20 @@ from __future__ import annotations
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminTextareaWidget
-from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import Http404
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_krcard.admin.actions import PageActionsMixin
-from django_krcard.admin.display import NOTHING, actor, moment_of, status_badge
+from django_krcard.admin.display import NOTHING, moment_of, status_badge
 from django_krcard.admin.mixins import KrcardAdmin
 from django_krcard.admin.terms_items import ItemsField, line_of
-from django_krcard.conf import conf
-from django_krcard.formatting import each_period, how_much
+from django_krcard.admin.terms_preview import PreviewMixin
+from django_krcard.admin.terms_versions import VersionsMixin
+from django_krcard.formatting import actor, each_period, how_much
 from django_krcard.models import Consent, Mandate, Terms, TermsText
 from django_krcard.rules import ENDED, Frequency
 
@@ -38,7 +35,14 @@ class TermsTextForm(forms.ModelForm):
     class Meta:
         model = TermsText
         fields = ["language", "title", *TermsText.POINTS, "body", "items"]
-        widgets = {name: AdminTextareaWidget(attrs={"rows": 3}) for name in TermsText.POINTS}
+        widgets = {name: AdminTextareaWidget(attrs={"rows": 5}) for name in TermsText.POINTS}
+
+    def clean(self):
+        # Browsers end a line with two signs. What customers are shown, and what is hashed, ends it with one.
+        cleaned = super().clean()
+        return {
+            name: value.replace("\r\n", "\n") if isinstance(value, str) else value for name, value in cleaned.items()
+        }
 
 
 class TermsTextInline(admin.StackedInline):
@@ -46,6 +50,8 @@ class TermsTextInline(admin.StackedInline):
     form = TermsTextForm
     extra = 0
     min_num = 1
+    # Languages beside each other, each point in one row: see admin.css.
+    classes = ["krcard-texts"]
     readonly_fields = ["boxes"]
 
     def get_fields(self, request, obj=None) -> list[str]:
@@ -68,10 +74,11 @@ class TermsTextInline(admin.StackedInline):
 
 
 @admin.register(Terms)
-class TermsAdmin(PageActionsMixin, KrcardAdmin):
+class TermsAdmin(VersionsMixin, PreviewMixin, PageActionsMixin, KrcardAdmin):
     page_actions = [
         "django_krcard.admin.terms_actions.PublishTerms",
         "django_krcard.admin.terms_actions.NewVersion",
+        "django_krcard.admin.amendment_actions.AskAll",
     ]
     inlines = [TermsTextInline]
 
@@ -81,7 +88,7 @@ class TermsAdmin(PageActionsMixin, KrcardAdmin):
     search_help_text = gettext_lazy("Name in addresses, title")
 
     fieldsets = [
-        (None, {"fields": ["slug", "version", status_badge, published, "publisher", "consents", "live"]}),
+        (None, {"fields": ["slug", "version", status_badge, published, "publisher", "words", "consents", "live"]}),
         (
             gettext_lazy("What may be charged"),
             {
@@ -94,12 +101,13 @@ class TermsAdmin(PageActionsMixin, KrcardAdmin):
                     ("amount_kind", "amount"),
                     ("max_charges_per_period", "max_amount_per_period"),
                     "notice_days",
+                    ("max_retries", "retry_after_days"),
                     "valid_for_days",
                 ],
             },
         ),
     ]
-    readonly_fields = [status_badge, published, "publisher", "consents", "live"]
+    readonly_fields = [status_badge, published, "publisher", "words", "consents", "live"]
 
     def get_queryset(self, request) -> QuerySet[Terms]:
         given = Consent.objects.filter(terms=OuterRef("pk"))
@@ -120,6 +128,12 @@ class TermsAdmin(PageActionsMixin, KrcardAdmin):
     def publisher(self, terms: Terms) -> str:
         return actor(terms.published_by) or NOTHING
 
+    @admin.display(description=gettext_lazy("words read by a person"))
+    def words(self, terms: Terms) -> str:
+        """What the package did not find in the words, and why it was published all the same."""
+        lines = [terms.words_checked, *terms.words_doubted]
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines if line)) or NOTHING
+
     @admin.display(description=gettext_lazy("consents"), ordering="number_of_consents")
     def consents(self, terms: Terms) -> int:
         return getattr(terms, "number_of_consents", 0)
@@ -134,39 +148,13 @@ class TermsAdmin(PageActionsMixin, KrcardAdmin):
     def has_delete_permission(self, request, obj=None) -> bool:
         return is_draft(obj) and super().has_delete_permission(request, obj)
 
-    def get_urls(self):
-        page = path(
-            "<path:object_id>/preview/<str:language>/",
-            self.admin_site.admin_view(self.preview),
-            name="krcard_terms_preview",
-        )
-        return [page, *super().get_urls()]
-
-    def get_tools(self, request, row: Terms) -> list:
-        previews = [
-            (
-                reverse("admin:krcard_terms_preview", args=[row.pk, language], current_app=self.admin_site.name),
-                _("Preview (%(language)s)") % {"language": language},
-            )
-            for language in row.texts.order_by("pk").values_list("language", flat=True)
-        ]
-        return previews + super().get_tools(request, row)
-
-    def preview(self, request, object_id: str, language: str):
-        """The terms in the site's own pages, as wide as a phone."""
-        terms = self.get_object(request, object_id)
-        if not self.has_view_permission(request, terms):
-            raise PermissionDenied
-        text = terms and terms.texts.filter(language=language).first()
-        if text is None:
-            raise Http404
-        context = {
-            "krcard_base_template": conf.BASE_TEMPLATE,
-            "merchant_name": conf.MERCHANT_NAME,
-            "terms": terms,
-            "text": text,
-        }
-        return TemplateResponse(request, "admin/krcard/terms/preview.html", context)
+    def get_object(self, request, object_id, from_field=None) -> Terms | None:
+        terms = super().get_object(request, object_id, from_field)
+        if terms is None or request.method != "POST" or not transaction.get_connection().in_atomic_block:
+            return terms
+        # Somebody may be publishing it at this moment. Whoever comes second sees that it is no draft any more.
+        Terms.objects.filter(pk=terms.pk).locked()
+        return super().get_object(request, object_id, from_field)
 
 
 def _count(rows: QuerySet, by: str) -> Coalesce:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import connections, models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from django_krcard.exceptions import RecordIsFinal
-from django_krcard.models.base import AppendOnlyModel, Record
+from django_krcard.models.base import AppendOnlyModel, ErasableQuerySet, Record
 from django_krcard.rules import ENDED, AmountKind, Frequency, MandateStatus, Period, Rule
 
 
@@ -34,9 +34,30 @@ class DraftsOnlyQuerySet(models.QuerySet):
     def retire(self) -> int:
         return super().update(status=Terms.Status.RETIRED)
 
+    def locked(self) -> list:
+        """These rows as they are now, in the order of their ids, locked until the transaction ends.
+
+        SQLite ignores ``SELECT … FOR UPDATE``: there the lock is a write, and one that finds no row is enough.
+        """
+        if connections[self.db].features.has_select_for_update:
+            return list(self.select_for_update(no_key=True).order_by("pk"))
+        super(DraftsOnlyQuerySet, self.filter(pk=0)).update(version=0)
+        return list(self.order_by("pk"))
+
 
 class TextQuerySet(DraftsOnlyQuerySet):
     status_at = "terms__status"
+
+    def update(self, **kwargs):
+        # Also those that they go to.
+        if terms := kwargs.get("terms", kwargs.get("terms_id")):
+            Terms.objects.filter(pk=getattr(terms, "pk", terms))._refuse_published()
+        return super().update(**kwargs)
+
+    def bulk_create(self, objs, *args, **kwargs):
+        objs = list(objs)
+        Terms.objects.filter(pk__in={text.terms_id for text in objs})._refuse_published()
+        return super().bulk_create(objs, *args, **kwargs)
 
 
 class Terms(models.Model):
@@ -54,6 +75,13 @@ class Terms(models.Model):
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.DRAFT, editable=False)
     published_at = models.DateTimeField(_("published at"), null=True, blank=True, editable=False)
     published_by = models.CharField(_("published by"), max_length=300, blank=True, editable=False)
+    words_checked = models.TextField(
+        _("why the words fit the rule"),
+        blank=True,
+        editable=False,
+        help_text=_("Given by whoever published words in which the package did not find the rule."),
+    )
+    words_doubted = models.JSONField(_("what was not found in the words"), default=list, editable=False)
 
     frequency = models.CharField(_("frequency"), max_length=16, choices=Frequency)
     period = models.CharField(_("period"), max_length=8, choices=Period, null=True, blank=True)
@@ -66,12 +94,18 @@ class Terms(models.Model):
     max_amount_per_period = models.PositiveIntegerField(_("won per period, at most"), null=True, blank=True)
     notice_days = models.PositiveSmallIntegerField(_("days of advance notice"), default=0)
     valid_for_days = models.PositiveIntegerField(_("valid for days"), null=True, blank=True)
+    max_retries = models.PositiveSmallIntegerField(
+        _("tries after a declined payment"), default=0, help_text=_("From 0 to 3.")
+    )
+    retry_after_days = models.PositiveSmallIntegerField(_("days between tries"), default=1)
 
     objects = DraftsOnlyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("terms")
         verbose_name_plural = _("terms")
+        # What Django itself uses, for one when a text is added to terms.texts: it refuses the same.
+        base_manager_name = "objects"
         ordering = ["slug", "-version"]
         permissions = [("publish_terms", _("Can publish terms"))]
         constraints = [
@@ -138,6 +172,7 @@ class TermsText(models.Model):
     POINTS = ("permission", "timing", "amount_basis", "cancellation")
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("text of terms")
         verbose_name_plural = _("texts of terms")
         constraints = [
@@ -216,10 +251,20 @@ class Consent(AppendOnlyModel, Record):
     text_sha256 = models.CharField(_("SHA-256 of the text"), max_length=64)
     ticked = models.JSONField(_("boxes ticked"))
     given_at = models.DateTimeField(_("given at"))
-    ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True, unpack_ipv4=True)
-    user_agent = models.TextField(_("user agent"), blank=True)
-    page_url = models.TextField(_("page"), blank=True)
     source = models.CharField(_("source"), max_length=16, choices=Source, default=Source.WEB)
+    source_reference = models.CharField(
+        _("reference of the source"),
+        max_length=191,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text=_("The site's own name for the paper, the call or the imported row. Recorded once."),
+    )
+    recorded_by = models.CharField(
+        _("recorded by"), max_length=300, blank=True, help_text=_("Who took it, if the customer did not give it here.")
+    )
+    origin_sha256 = models.CharField(_("SHA-256 of where it came from"), max_length=64)
+    attachment_sha256 = models.CharField(_("SHA-256 of the attachment"), max_length=64, blank=True)
     key_id = models.CharField(_("key of the hash"), max_length=64)
     record_hash = models.CharField(_("hash of the record"), max_length=64)
     previous_hash = models.CharField(_("hash of the record before"), max_length=64, blank=True)
@@ -228,6 +273,7 @@ class Consent(AppendOnlyModel, Record):
         verbose_name = _("consent")
         verbose_name_plural = _("consents")
         ordering = ["-pk"]
+        permissions = [("record_consent", _("Can record a consent that was taken elsewhere"))]
         constraints = [
             # Two records may not follow the same one: each customer's consents form one chain.
             models.UniqueConstraint(fields=["customer", "previous_hash"], name="krcard_consent_one_chain"),
@@ -235,6 +281,92 @@ class Consent(AppendOnlyModel, Record):
 
     def __str__(self) -> str:
         return f"{self.customer}: {self.terms} ({self.language})"
+
+    @property
+    def ip_address(self) -> str | None:
+        return getattr(self, "origin", NOWHERE).ip_address
+
+    @property
+    def user_agent(self) -> str:
+        return getattr(self, "origin", NOWHERE).user_agent
+
+    @property
+    def page_url(self) -> str:
+        return getattr(self, "origin", NOWHERE).page_url
+
+    @property
+    def note(self) -> str:
+        return getattr(self, "origin", NOWHERE).note
+
+
+class ConsentOrigin(AppendOnlyModel):
+    """From where a consent came: what is personal in it.
+
+    In a row of its own, so that a person can be erased while the record still holds: that keeps only a salted hash.
+    """
+
+    consent = models.OneToOneField(
+        Consent, verbose_name=_("consent"), on_delete=models.PROTECT, primary_key=True, related_name="origin"
+    )
+    salt = models.CharField(max_length=64, editable=False)
+    ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True, unpack_ipv4=True)
+    user_agent = models.TextField(_("user agent"), blank=True)
+    page_url = models.TextField(_("page"), blank=True)
+    note = models.TextField(
+        pgettext_lazy("krcard", "note"), blank=True, help_text=_("What whoever took it says about it.")
+    )
+
+    objects = ErasableQuerySet.as_manager()
+
+    class Meta(AppendOnlyModel.Meta):
+        verbose_name = _("origin of a consent")
+        verbose_name_plural = _("origins of consents")
+
+    def __str__(self) -> str:
+        return str(self.consent_id)
+
+
+#: What is left of an origin that was erased.
+NOWHERE = ConsentOrigin()
+
+
+class ConsentAttachment(AppendOnlyModel):
+    """The scan or the recording of a consent that was not given here. Personal, so in a row of its own as well."""
+
+    consent = models.OneToOneField(
+        Consent, verbose_name=_("consent"), on_delete=models.PROTECT, primary_key=True, related_name="attachment"
+    )
+    salt = models.CharField(max_length=64, editable=False)
+    name = models.CharField(pgettext_lazy("krcard", "name"), max_length=255)
+    content_type = models.CharField(pgettext_lazy("krcard", "content type"), max_length=127)
+    content = models.BinaryField(pgettext_lazy("krcard", "content"))
+
+    objects = ErasableQuerySet.as_manager()
+
+    class Meta(AppendOnlyModel.Meta):
+        verbose_name = _("attachment of a consent")
+        verbose_name_plural = _("attachments of consents")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ConsentErasure(AppendOnlyModel):
+    """That what is personal of a consent was removed: when, by whom and why. Without it a missing origin is a loss."""
+
+    consent = models.OneToOneField(
+        Consent, verbose_name=_("consent"), on_delete=models.PROTECT, primary_key=True, related_name="erasure"
+    )
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    by = models.CharField(pgettext_lazy("krcard", "by"), max_length=300)
+    reason = models.TextField(_("reason"))
+
+    class Meta(AppendOnlyModel.Meta):
+        verbose_name = _("erasure")
+        verbose_name_plural = _("erasures")
+
+    def __str__(self) -> str:
+        return str(self.consent_id)
 
 
 class Mandate(Record):
@@ -251,6 +383,20 @@ class Mandate(Record):
     consent = models.ForeignKey(
         Consent, verbose_name=_("consent in force"), on_delete=models.PROTECT, related_name="mandates"
     )
+    next_consent = models.ForeignKey(
+        Consent,
+        verbose_name=_("consent agreed beforehand"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+    )
+    next_consent_on = models.DateField(_("in force from"), null=True, blank=True)
+    is_free = models.BooleanField(
+        _("free until agreed"),
+        default=False,
+        help_text=_("Free until now: nothing is charged before the customer agrees to pay."),
+    )
     payment_method = models.ForeignKey(
         "krcard.PaymentMethod",
         verbose_name=_("card"),
@@ -265,6 +411,12 @@ class Mandate(Record):
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
     end_reason = models.TextField(_("reason of the end"), blank=True)
     ended_by = models.CharField(_("ended by"), max_length=300, blank=True)
+    legal_hold = models.TextField(
+        _("legal hold"),
+        blank=True,
+        editable=False,
+        help_text=_("Why nothing about this may be erased, however old it is. Empty: it may."),
+    )
 
     class Meta:
         verbose_name = _("mandate")
@@ -273,6 +425,8 @@ class Mandate(Record):
         permissions = [
             ("charge_mandate", _("Can charge under a mandate")),
             ("cancel_mandate", _("Can end a mandate")),
+            ("export_evidence", _("Can take the evidence of a mandate")),
+            ("view_archived", _("Can view mandates that ended long ago")),
         ]
 
     def __str__(self) -> str:
@@ -281,6 +435,11 @@ class Mandate(Record):
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def can_be_held(self) -> bool:
+        """Also one that somebody else holds: each has a reason of their own."""
+        return self.status in (MandateStatus.ACTIVE, MandateStatus.ON_HOLD)
 
 
 class TimelineEntry(AppendOnlyModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -26,17 +27,81 @@ class Record(models.Model):
 Row = TypeVar("Row", bound=Record)
 
 
-def lock(row: Row) -> Row:
-    """Return a fresh copy of ``row``, locked until the transaction ends.
+def lock(row: Row, *related: str) -> Row:
+    """Return a fresh copy of ``row``, locked until the transaction ends; ``related`` rows come along, not locked.
 
-    Locks by writing, not by ``SELECT … FOR UPDATE``: SQLite ignores the latter, and there a transaction that starts
-    with a read cannot always be turned into one that writes.
+    What ``row`` has in hand of them is taken over, so give only names of what does not change; the rest is read when
+    it is asked for. Not by a join: what PostgreSQL joins to a row that it had to wait for is as old as the question.
     """
-    if not transaction.get_connection().in_atomic_block:
+    (fresh,) = lock_all([row], *related)
+    return fresh
+
+
+def lock_all(rows: Sequence[Row], *related: str) -> list[Row]:
+    """``lock`` for many rows of one model, at once and in the order of their ids: no two of us wait for each other.
+
+    SQLite ignores ``SELECT … FOR UPDATE``, and a transaction that starts with a read cannot always be turned into one
+    that writes, so there the lock is a write.
+    """
+    connection = transaction.get_connection()
+    if not connection.in_atomic_block:
         raise ImproperlyConfigured("lock() needs a transaction around it.")
-    rows = type(row)._base_manager.filter(pk=row.pk)
-    rows.update(created_at=models.F("created_at"))
-    return rows.get()
+    if not rows:
+        return []
+    model = type(rows[0])
+    wanted = model._base_manager.filter(pk__in={row.pk for row in rows})
+    if connection.features.has_select_for_no_key_update:
+        # Not against rows that only point here: a timeline entry may be written meanwhile.
+        locked = wanted.select_for_update(no_key=True).order_by("pk")
+    else:
+        wanted.update(created_at=models.F("created_at"))
+        locked = wanted
+    fresh = {row.pk: row for row in locked}
+    if missing := {row.pk for row in rows} - fresh.keys():
+        raise model.DoesNotExist(f"{model.__name__} {missing} is gone.")
+    for field in map(model._meta.get_field, related):
+        for row in rows:
+            if field.is_cached(row) and getattr(row, field.attname) == getattr(fresh[row.pk], field.attname):
+                field.set_cached_value(fresh[row.pk], field.get_cached_value(row))
+    return [fresh[row.pk] for row in rows]
+
+
+def save_all(rows: Sequence[Row], fields: Sequence[str]) -> None:
+    """``save(update_fields=fields)`` for many rows that are locked, in one statement; rows that are new are inserted.
+
+    Not by ``bulk_update``, which takes longer than to save one by one.
+    """
+    stored = [row for row in rows if row.pk]
+    for row in rows:
+        if not row.pk:
+            row.save(force_insert=True)
+    if stored:
+        values = {name: _values(stored, type(stored[0])._meta.get_field(name)) for name in fields}
+        type(stored[0])._base_manager.filter(pk__in=[row.pk for row in stored]).update(**values)
+
+
+def _values(rows: Sequence[Row], field: models.Field) -> Any:
+    """What an UPDATE writes into ``field``: mostly it is the same for all."""
+    values = {row.pk: getattr(row, field.attname) for row in rows}
+    first, *others = values.values()
+    return Each(values, field) if any(other != first for other in others) else first
+
+
+class Each(models.Expression):
+    """In an UPDATE: to each row, by its id, a value of its own."""
+
+    def __init__(self, values: dict[int, Any], field: models.Field) -> None:
+        super().__init__(output_field=field)
+        self.values = values
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        pk = connection.ops.quote_name(self.output_field.model._meta.pk.column)
+        sql = f"CASE {pk} {' '.join(['WHEN %s THEN %s'] * len(self.values))} END"
+        if connection.features.requires_casted_case_in_updates and self.output_field.max_length is None:
+            # To PostgreSQL it may look like text. To cast text is not needed, and it would cut what is too long.
+            sql = f"CAST({sql} AS {self.output_field.db_type(connection)})"
+        params = [(pk, self.output_field.get_db_prep_save(value, connection)) for pk, value in self.values.items()]
+        return sql, [one for pair in params for one in pair]
 
 
 def freeze_params(row: Row, params: dict[str, Any]) -> dict[str, Any]:
@@ -68,6 +133,13 @@ class AppendOnlyQuerySet(models.QuerySet):
         if update_conflicts:
             self._refuse()
         return super().bulk_create(objs, batch_size, ignore_conflicts, update_conflicts, *args, **kwargs)
+
+
+class ErasableQuerySet(AppendOnlyQuerySet):
+    """Of what is personal, and may be removed once it is written down that it was."""
+
+    def erase(self) -> None:
+        models.QuerySet._raw_delete(self, self.db)
 
 
 class AppendOnlyModel(models.Model):

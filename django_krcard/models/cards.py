@@ -21,10 +21,26 @@ class PaymentMethod(Record):
     exp_month = models.PositiveSmallIntegerField(_("expiry month"), null=True, blank=True)
     exp_year = models.PositiveSmallIntegerField(_("expiry year"), null=True, blank=True)
     detached_at = models.DateTimeField(_("removed at"), null=True, blank=True)
+    removal_tried_at = models.DateTimeField(_("last tried to remove"), null=True, blank=True)
+    #: Stripe repeats an answer like 500 under its key for a day: each try to remove the card has a key of its own.
+    removal_tries = models.PositiveIntegerField(default=0, editable=False)
+    told_at = models.DateTimeField(
+        _("as of"),
+        null=True,
+        blank=True,
+        help_text=_("When Stripe was asked for what this row says. What was asked for earlier changes nothing."),
+    )
 
     class Meta:
         verbose_name = _("card")
         verbose_name_plural = _("cards")
+        indexes = [
+            models.Index(
+                fields=["removal_tried_at"],
+                name="krcard_card_left_over",
+                condition=models.Q(detached_at__isnull=True, removal_tried_at__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.brand or self.type} ****{self.last4 or ''}"
@@ -56,6 +72,9 @@ class CardSetup(Record):
         "krcard.Consent", verbose_name=_("consent"), on_delete=models.PROTECT, related_name="setups"
     )
     flow = models.CharField(_("flow"), max_length=16, choices=Flow, default=Flow.CHECKOUT)
+    method_type = models.CharField(
+        _("type of card"), max_length=64, blank=True, help_text=_("Empty: chosen on Stripe's page.")
+    )
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.OPEN)
     expires_at = models.DateTimeField(_("expires at"))
     params = models.JSONField(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from django_krcard.exceptions import ActionRequired, ChargeRefused, Declined, OutcomeUnknown
 from django_krcard.models.base import Record
@@ -57,6 +58,15 @@ class Charge(Record):
         blank=True,
         related_name="charges",
     )
+    setup = models.OneToOneField(
+        "krcard.CardSetup",
+        verbose_name=_("attempt to save a card"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="charge",
+        help_text=_("The customer makes this payment while the card is saved."),
+    )
     reference = models.CharField(_("reference"), max_length=191, help_text=_("The site's own, once per mandate."))
     description = models.CharField(_("description"), max_length=500, blank=True)
     amount = models.PositiveIntegerField(_("amount (won)"))
@@ -68,6 +78,16 @@ class Charge(Record):
         _("what was asked"), default=dict, help_text=_("Sent to Stripe, the same at every try under one key.")
     )
     stripe_id = models.CharField(_("Stripe payment intent"), max_length=255, null=True, blank=True, unique=True)
+    #: Asked for by Stripe itself, for a period of a subscription: it is never sent, retried or called off here.
+    subscription = models.ForeignKey(
+        "krcard.Subscription",
+        verbose_name=_("subscription"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="charges",
+    )
+    invoice_id = models.CharField(_("Stripe invoice"), max_length=255, null=True, blank=True, unique=True)
     refusal_code = models.CharField(_("refused because"), max_length=64, blank=True)
     failure_code = models.CharField(_("failure"), max_length=64, blank=True)
     decline_code = models.CharField(_("decline"), max_length=64, blank=True)
@@ -76,7 +96,23 @@ class Charge(Record):
     reason = models.TextField(_("reason"), blank=True)
     first_sent_at = models.DateTimeField(_("first sent at"), null=True, blank=True)
     last_sent_at = models.DateTimeField(_("last sent at"), null=True, blank=True)
-    lease_until = models.DateTimeField(_("claimed until"), null=True, blank=True)
+    sends = models.PositiveSmallIntegerField(
+        _("times asked"), default=0, help_text=_("Of Stripe, with this attempt's key.")
+    )
+    next_step_at = models.DateTimeField(
+        _("next step at"),
+        null=True,
+        blank=True,
+        help_text=_("Until then it is somebody's or nothing is to be done. Empty: nothing more happens by itself."),
+    )
+    queued_at = models.DateTimeField(
+        _("queued at"), null=True, blank=True, help_text=_("When a task was last made for the next step.")
+    )
+    empty_looks = models.PositiveSmallIntegerField(
+        _("times looked for in vain"), default=0, help_text=_("In Stripe's list, after the key had run out.")
+    )
+    dispute_id = models.CharField(_("Stripe dispute"), max_length=255, blank=True, db_index=True)
+    dispute_status = models.CharField(_("dispute"), max_length=64, blank=True)
 
     class Meta:
         verbose_name = _("charge")
@@ -88,10 +124,24 @@ class Charge(Record):
                 condition=models.Q(amount__gte=MIN_AMOUNT, amount__lte=MAX_AMOUNT), name="krcard_charge_whole_won"
             ),
         ]
-        indexes = [models.Index(fields=["mandate", "due_at"], name="krcard_charge_by_period")]
+        permissions = [("refund_charge", _("Can pay back a charge")), ("cancel_charge", _("Can cancel a charge"))]
+        indexes = [
+            models.Index(fields=["mandate", "due_at"], name="krcard_charge_by_period"),
+            models.Index(fields=["status"], name="krcard_charge_status"),
+            models.Index(
+                fields=["next_step_at"], name="krcard_charge_next_step", condition=models.Q(next_step_at__isnull=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.mandate} {self.reference}"
+
+    #: Stripe's words for a dispute that is over. Any other, also one we do not know, is open.
+    DISPUTE_OVER = frozenset({"won", "lost", "warning_closed", "prevented"})
+
+    @property
+    def is_disputed(self) -> bool:
+        return bool(self.dispute_id) and self.dispute_status not in self.DISPUTE_OVER
 
     @property
     def verdict(self) -> Verdict:
@@ -109,3 +159,53 @@ class Charge(Record):
         if self.status == self.Status.ACTION_REQUIRED:
             raise ActionRequired(self)
         raise OutcomeUnknown(self)
+
+
+class Refund(Record):
+    """Money of a charge that goes back. One Refund at Stripe."""
+
+    class Status(models.TextChoices):
+        READY = "ready", _("ready")
+        SENDING = "sending", _("sending")
+        UNKNOWN = "unknown", _("outcome unknown")
+        PENDING = "pending", _("pending")
+        SUCCEEDED = "succeeded", pgettext_lazy("refund", "succeeded")
+        FAILED = "failed", pgettext_lazy("refund", "failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    #: Went back or still may: this much of the charge is not left any more.
+    COUNTED = frozenset({Status.READY, Status.SENDING, Status.UNKNOWN, Status.PENDING, Status.SUCCEEDED})
+
+    charge = models.ForeignKey(Charge, verbose_name=_("charge"), on_delete=models.PROTECT, related_name="refunds")
+    reference = models.CharField(_("reference"), max_length=191, help_text=_("The site's own, once per charge."))
+    amount = models.PositiveIntegerField(_("amount (won)"))
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.READY)
+    reason = models.TextField(_("reason"), blank=True)
+    requested_by = models.CharField(_("requested by"), max_length=300)
+    idempotency_key = models.CharField(_("idempotency key"), max_length=255, unique=True)
+    params = models.JSONField(
+        _("what was asked"), default=dict, help_text=_("Sent to Stripe, the same at every try under one key.")
+    )
+    stripe_id = models.CharField(_("Stripe refund"), max_length=255, null=True, blank=True, unique=True)
+    failure_code = models.CharField(_("failure"), max_length=64, blank=True)
+    first_sent_at = models.DateTimeField(_("first sent at"), null=True, blank=True)
+    last_sent_at = models.DateTimeField(_("last sent at"), null=True, blank=True)
+    sends = models.PositiveSmallIntegerField(_("times asked"), default=0)
+    next_step_at = models.DateTimeField(_("next step at"), null=True, blank=True, db_index=True)
+    queued_at = models.DateTimeField(
+        _("queued at"), null=True, blank=True, help_text=_("When a task was last made for the next step.")
+    )
+    empty_looks = models.PositiveSmallIntegerField(_("times looked for in vain"), default=0)
+
+    class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["charge", "reference"], name="krcard_refund_reference_once"),
+            models.CheckConstraint(condition=models.Q(amount__gte=1), name="krcard_refund_whole_won"),
+        ]
+        indexes = [models.Index(fields=["status"], name="krcard_refund_status")]
+
+    def __str__(self) -> str:
+        return f"{self.charge} {self.reference}"

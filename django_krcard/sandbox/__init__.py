@@ -16,19 +16,24 @@ declines, disputes, detaches, holds back events, turns the clock, takes the netw
 
 What it does not model (a parameter or an address it does not know is refused, never ignored):
 
-* Checkout in other modes than `setup`; other UI modes than the hosted page; custom fields;
-* SetupIntents made directly, confirming, updating or capturing a PaymentIntent later, on-session charges;
-* Naver Pay and Kakao Pay beyond being listed as types: the hosted page offers only the two cards;
+* Checkout in subscription mode; prices by id, tax, discounts, shipping there; other UI modes than the hosted page;
+  custom fields;
+* SetupIntents and first payments with an ordinary card (that needs Stripe's card field), with a saved one or with a
+  ConfirmationToken; updating a SetupIntent; updating or capturing a PaymentIntent;
+* an issuer's page that runs out of time: a PaymentIntent waits for its customer until somebody finishes, confirms or
+  cancels it. Stripe's "confirmation limit", and the "rare cases" in which what is processing can be cancelled;
 * refunds that are pending or cancelled; evidence files of disputes, inquiries, dispute fees; balance transactions;
 * subscriptions but for licensed prices in won, charged automatically: no trials, proration, discounts, tax,
   metered or tiered prices, schedules, change of interval, `resumes_at`, and no `payment_behavior` but
-  `allow_incomplete`. A failed invoice is tried on the third, sixth and ninth day, then the subscription ends;
+  `allow_incomplete` and `error_if_incomplete`. A failed invoice is tried on the third, sixth and ninth day, then the
+  subscription ends;
 * invoices made by hand, invoice items, credit notes, previews; SetupAttempts; search;
 * events that tell only that an object was made or touched (`customer.created`, `payment_intent.created`,
-  `setup_intent.created`, `charge.updated` but for disputes and failed refunds);
+  `setup_intent.created` of a Session, `charge.updated` but for disputes and failed refunds);
 * webhook endpoints as places to send to: they are kept as records, and messages go to the site's
   `krcard:webhook`, signed with the first STRIPE_WEBHOOK_SECRET. A message that was not taken waits for
   `control.retry_failed`; thin events are a setting of the whole box and tell no `changes`;
+* payment method configurations but for one, which is read and not changed: it tells of what is switched on;
 * payment method types by address: any name that a PaymentIntent may list is known everywhere, and one that is
   known but not switched on is left out silently;
 * subscriptions that lose their own `default_payment_method` when it is detached: only the customer's is cleared;

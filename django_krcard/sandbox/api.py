@@ -17,8 +17,9 @@ from .errors import ApiError, Timeout
 from .expand import expand
 from .models import IdempotencyKey
 from .routes import Route, route_for
-from .store import LATEST, Act, Body, new_id, read_state, writing
+from .store import LATEST, OWN_ACCOUNT, Act, Body, new_id, on_behalf_of, read_state, writing
 
+ACCOUNT_ID = re.compile(r"acct_[A-Za-z0-9_]+")
 VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\.[a-z0-9_]+)?")
 
 
@@ -47,6 +48,11 @@ class Request:
         return asked if VERSION.fullmatch(asked) else LATEST
 
     @property
+    def account(self) -> str:
+        asked = self.headers.get("stripe-account", "")
+        return "" if asked == OWN_ACCOUNT else asked
+
+    @property
     def key(self) -> str | None:
         return self.headers.get("idempotency-key") if self.method == "POST" else None
 
@@ -64,7 +70,8 @@ class Call:
 
     def run(self, act: Act) -> Body:
         wanted = {name: value for name, value in self.params.items() if name != "expand"}
-        return expand(self.route.handler(act, wanted, **self.ids), self.params.get("expand", []))
+        with on_behalf_of(self.request.account):
+            return expand(self.route.handler(act, wanted, **self.ids), self.params.get("expand", []))
 
 
 def handle(method: str, path: str, params: Body | str, headers: Mapping[str, str]) -> Response:
@@ -85,6 +92,7 @@ def handle(method: str, path: str, params: Body | str, headers: Mapping[str, str
 def answer(request: Request) -> Response:
     authenticate(request.headers.get("authorization", ""))
     refuse_odd_version(request)
+    refuse_odd_account(request)
     call = understand(request)
     outage = call.outage
     if outage and outage.loses("before"):
@@ -111,6 +119,12 @@ def refuse_odd_version(request: Request) -> None:
         raise ApiError(400, f"{asked!r} is no version of the API: it has to look like {LATEST}.")
 
 
+def refuse_odd_account(request: Request) -> None:
+    if request.account and not ACCOUNT_ID.fullmatch(request.account):
+        message = f"The provided key does not have access to account '{request.account}' (or it does not exist)."
+        raise ApiError(403, message, code="account_invalid")
+
+
 def understand(request: Request) -> Call:
     route, ids = route_for(request.method, request.path)
     sent = decode(request.sent) if isinstance(request.sent, str) else request.sent
@@ -134,6 +148,9 @@ def write(call: Call) -> Response:
     request = call.request
     # Every SDK sends a key with a POST. Whoever does not can never ask for the same again.
     key = request.key or f"none-{uuid.uuid4()}"
+    if request.account:
+        # Each account has keys of its own.
+        key = f"{request.account} {key}"
     try:
         claim = idempotency.claim(key, call.fingerprint, request.id, Act(read_state()).now)
     except idempotency.Replay as replay:

@@ -4,7 +4,7 @@ from .objects import base
 from .store import Act, Body, find, new_id
 
 SUBSCRIPTION_NULLS = (
-    "application application_fee_percent billing_cycle_anchor_config billing_thresholds cancel_at canceled_at "
+    "application application_fee_percent billing_cycle_anchor_config billing_thresholds canceled_at "
     "customer_account days_until_due default_source ended_at latest_invoice managed_payments "
     "next_pending_invoice_item_invoice on_behalf_of pause_collection pending_invoice_item_interval "
     "pending_setup_intent pending_update schedule test_clock transfer_data trial_end trial_start"
@@ -71,6 +71,7 @@ def subscription(act: Act, given: Body, currency: str) -> Body:
         "billing_cycle_anchor": act.now,
         "billing_mode": {"flexible": None, "type": "classic"},
         "billing_schedules": [],
+        "cancel_at": given.get("cancel_at"),
         "cancel_at_period_end": False,
         "cancellation_details": {"comment": None, "feedback": None, "feedback_option": None, "reason": None},
         "collection_method": "charge_automatically",

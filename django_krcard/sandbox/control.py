@@ -15,7 +15,7 @@ from . import delivery, due, faults
 from .delivery import acting
 from .errors import SandboxError
 from .models import Event, Fault, IdempotencyKey, Resource, State
-from .resources import billing, cards, checkout, disputes, payments, refunds
+from .resources import attempts, billing, cards, checkout, disputes, refunds, setup_intents
 from .store import Act, Body, find, mandate_of, read_state, writing
 
 #: The ways in which an issuer or the processor says no: name → (code, decline_code).
@@ -93,6 +93,30 @@ def expire(session_id: str) -> Body:
         return checkout.expire(act, {}, session_id)
 
 
+def finish_setup(seti_id: str, succeeded: bool = True, *, brand: str = "shinhan", last4: str | None = None) -> Body:
+    """The customer was sent to the processor by the Direct API, and saves a card of this issuer there, or fails to."""
+    due.catch_up()
+    with acting() as act:
+        return setup_intents.finish(act, seti_id, succeeded, brand=brand, last4=last4)
+
+
+def no_redirect_next() -> None:
+    """What is confirmed next by the Direct API succeeds at once: nobody is sent anywhere."""
+    faults.queue("no_redirect")
+
+
+def finish_payment(pi_id: str, succeeded: bool = True, *, brand: str = "shinhan", last4: str | None = None) -> Body:
+    """The customer was sent to the issuer for this payment, and authorises it there, or fails to.
+
+    A card that is new is one of this issuer.
+    """
+    due.catch_up()
+    with acting() as act:
+        intent = attempts.finish(act, pi_id, succeeded, brand=brand, last4=last4)
+        billing.intent_settled(act, intent)
+        return intent
+
+
 def detach(pm_id: str) -> Body:
     """Somebody detaches the card in Stripe's dashboard."""
     with acting() as act:
@@ -144,6 +168,7 @@ def fail_refund(refund_id: str) -> Body:
 
 
 # --- the next charge --------------------------------------------------------------------------------
+# These wait for a charge made while the customer is away. One that the customer finishes is decided by the customer.
 
 
 def decline_next(code: str = "card_declined", decline_code: str | None = None) -> None:
@@ -165,8 +190,9 @@ def processing_next() -> None:
 def settle(pi_id: str, succeeded: bool = True) -> Body:
     """The issuer's late answer to a charge that is processing."""
     with acting() as act:
-        intent = payments.settle(act, pi_id, succeeded)
+        intent = attempts.settle(act, pi_id, succeeded)
         billing.intent_settled(act, intent)
+        checkout.payment_settled(act, intent)
         return intent
 
 

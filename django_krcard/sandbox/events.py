@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 
 from .models import Event, State
-from .store import LATEST, Act, Body, new_id
+from .store import LATEST, Act, Body, account_of, new_id
 
 # Where the object of an event can be asked for. What has no id (an invoice to come) has no address.
 ADDRESSES = {
@@ -44,6 +44,8 @@ def emit(act: Act, type: str, subject: Body, previous: Body | None = None) -> No
         "request": {"id": act.request_id, "idempotency_key": act.idempotency_key},
         "type": type,
     }
+    if account := account_of(subject):
+        body["account"] = account
     write(act, body, type, Event.Format.SNAPSHOT)
     if format != State.Format.SNAPSHOT:
         write(act, thin(act, body), type, Event.Format.THIN)
@@ -59,7 +61,7 @@ def thin(act: Act, snapshot: Body) -> Body:
         "type": f"v1.{snapshot['type']}",
         "created": datetime.fromtimestamp(act.now, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "livemode": False,
-        "context": None,
+        "context": snapshot.get("account"),
         "changes": None,
         "reason": {"type": "request", "request": request} if request["id"] else None,
         "snapshot_event": snapshot["id"],
@@ -78,6 +80,7 @@ def write(act: Act, body: Body, type: str, format: str) -> None:
         stripe_id=body["id"],
         type=type,
         format=format,
+        account=body.get("account") or body.get("context") or "",
         created=act.now,
         body=json.dumps(body, indent=2, ensure_ascii=False).encode(),
         state=Event.State.WAITING if sent else Event.State.DROPPED,

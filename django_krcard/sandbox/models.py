@@ -56,9 +56,11 @@ class Resource(models.Model):
     customer = models.CharField(max_length=80, blank=True)
     payment_method = models.CharField(max_length=80, blank=True)
     status = models.CharField(max_length=40, blank=True)
+    account = models.CharField(max_length=80, blank=True, help_text="The connected account that has it.")
     created = models.BigIntegerField()
     due_at = models.BigIntegerField(null=True, db_index=True, help_text="When time itself will change it.")
     body = models.JSONField()
+    aside = models.JSONField(default=dict, help_text="What the shop said of it that the object does not show.")
 
     class Meta:
         indexes = [
@@ -101,6 +103,7 @@ class Event(models.Model):
     stripe_id = models.CharField(max_length=80, unique=True)
     type = models.CharField(max_length=100)
     format = models.CharField(max_length=10, choices=Format.choices, default=Format.SNAPSHOT)
+    account = models.CharField(max_length=80, blank=True)
     created = models.BigIntegerField()
     body = models.BinaryField()
     state = models.CharField(max_length=10, choices=State.choices, db_index=True)

@@ -24,7 +24,7 @@ PAYMENT_INTENT_NULLS = (
     "application application_fee_amount automatic_payment_methods canceled_at cancellation_reason "
     "customer_account excluded_payment_method_types last_payment_error latest_charge managed_payments "
     "next_action on_behalf_of payment_method_configuration_details payment_record processing review "
-    "setup_future_usage shipping source transfer_data transfer_group"
+    "shipping source transfer_data transfer_group"
 )
 CHARGE_NULLS = (
     "application application_fee application_fee_amount balance_transaction failure_balance_transaction "
@@ -81,6 +81,7 @@ def customer(act: Act, given: Body) -> Body:
 
 def session(act: Act, given: Body, types: list[str]) -> Body:
     texts = given.get("custom_text", {})
+    paying = given["mode"] == "payment"
     return base(act, "checkout.session", SESSION_NULLS) | {
         "adaptive_pricing": None,
         "allowed_payment_method_types": given.get("allowed_payment_method_types"),
@@ -98,11 +99,11 @@ def session(act: Act, given: Body, types: list[str]) -> Body:
         "integration_identifier": given.get("integration_identifier"),
         "locale": given.get("locale"),
         "metadata": given.get("metadata", {}),
-        "mode": "setup",
+        "mode": given["mode"],
         "payment_method_collection": "always",
         "payment_method_options": {},
         "payment_method_types": types,
-        "payment_status": "no_payment_required",
+        "payment_status": "unpaid" if paying else "no_payment_required",
         "setup_intent": None,
         "shipping_options": [],
         "status": "open",
@@ -112,16 +113,17 @@ def session(act: Act, given: Body, types: list[str]) -> Body:
     }
 
 
-def setup_intent(act: Act, session: Body, given: Body) -> Body:
+def setup_intent(act: Act, asked: Body, types: list[str], given: Body) -> Body:
+    """Asked for directly, or by a Session with its `setup_intent_data`."""
     body = base(act, "setup_intent", SETUP_INTENT_NULLS)
     return body | {
-        "allowed_payment_method_types": session["allowed_payment_method_types"],
+        "allowed_payment_method_types": asked.get("allowed_payment_method_types"),
         "client_secret": f"{body['id']}_secret_{suffix()}",
-        "customer": session["customer"],
+        "customer": asked.get("customer"),
         "description": given.get("description"),
         "metadata": given.get("metadata", {}),
         "payment_method_options": {},
-        "payment_method_types": session["payment_method_types"],
+        "payment_method_types": types,
         "status": "requires_payment_method",
         "usage": "off_session",
     }
@@ -198,6 +200,7 @@ def payment_intent(act: Act, given: Body, types: list[str]) -> Body:
         "payment_method_options": {},
         "payment_method_types": types,
         "receipt_email": given.get("receipt_email"),
+        "setup_future_usage": given.get("setup_future_usage"),
         "statement_descriptor": given.get("statement_descriptor"),
         "statement_descriptor_suffix": given.get("statement_descriptor_suffix"),
         "status": waiting,
@@ -221,7 +224,7 @@ def charge(act: Act, intent: Body, method: Body, status: str) -> Body:
         "paid": paid,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": {"type": method["type"], method["type"]: card_charged(method)},
+        "payment_method_details": {"type": method["type"], method["type"]: card_charged(method, intent["customer"])},
         "refunded": False,
         "status": status,
     }
@@ -292,10 +295,11 @@ def outcome(status: str) -> Body | None:
     }
 
 
-def card_charged(method: Body) -> Body:
+def card_charged(method: Body, customer: str) -> Body:
     details: Any = method[method["type"]]
-    if method["type"] == "kr_card":
-        return dict(details) | {"buyer_id": f"sandbox_{method['customer']}", "transaction_id": f"sandbox_{suffix()}"}
+    if method["type"] != "card":
+        known = dict(details) if method["type"] == "kr_card" else {}
+        return known | {"buyer_id": f"sandbox_{customer}", "transaction_id": f"sandbox_{suffix()}"}
     kept = ("brand", "checks", "country", "exp_month", "exp_year", "funding", "last4", "regulated_status")
     unknown = (
         "amount_authorized authorization_code electronic_commerce_indicator installments mandate network "

@@ -36,8 +36,13 @@ def newest() -> list[Resource]:
 
 def brief(body: Body) -> Body:
     wanted = ("id", "object", "status", "brand", "last4", "customer", "payment_method", "amount", "url")
-    full = {**body.get(body.get("type") or "", {}), **body}
+    full = {**body.get(body.get("type") or "", {}), **redirect_of(body), **body}
     return {name: full[name] for name in wanted if full.get(name) is not None}
+
+
+def redirect_of(body: Body) -> Body:
+    """Where the customer of a payment is sent, as long as there is something to do."""
+    return (body.get("next_action") or {}).get("redirect_to_url", {})
 
 
 def told(event: Event) -> Body:

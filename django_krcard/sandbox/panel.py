@@ -30,18 +30,23 @@ from .wording import PANEL
 # The forms of the panel, in groups. What needs an object is a button beside the object instead.
 GROUPS = {
     "charges": ("decline-next", "require-action-next", "processing-next"),
-    "cards": ("mandate-pending-next", "enabled-types"),
+    "cards": ("mandate-pending-next", "no-redirect-next", "enabled-types"),
     "events": ("delivery", "deliver", "retry-failed", "event-format"),
     "network": ("rate-limit-next", "outage", "pages-at"),
     "time": ("advance", "reset"),
 }
 
+SETTLE = [("settle", {"outcome": "succeeded"}), ("settle", {"outcome": "failed"})]
+FINISH_SETUP = [("finish-setup", {"outcome": "succeeded"}), ("finish-setup", {"outcome": "failed"})]
+FINISH = [("finish-payment", {"outcome": "succeeded"}), ("finish-payment", {"outcome": "failed"})]
 DECIDE = [("close-dispute", {"outcome": "won"}), ("close-dispute", {"outcome": "lost"})]
 
 # What can be done with an object in this state: a scenario, and what is said beside the object's id.
 ACTS: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {
     ("checkout.session", "open"): [("authorise", {}), ("fail", {}), ("expire", {})],
-    ("payment_intent", "processing"): [("settle", {"outcome": "succeeded"}), ("settle", {"outcome": "failed"})],
+    ("payment_intent", "processing"): SETTLE,
+    ("payment_intent", "requires_action"): FINISH,
+    ("setup_intent", "requires_action"): FINISH_SETUP,
     ("payment_intent", "succeeded"): [("dispute", {})],
     ("dispute", "needs_response"): DECIDE,
     ("dispute", "under_review"): DECIDE,

@@ -20,6 +20,7 @@ from .resources import (
     invoices,
     payments,
     refunds,
+    setup_intents,
     subscriptions,
 )
 from .store import Body
@@ -38,6 +39,7 @@ class Route:
 
 ROUTES = [
     Route("GET", "/v1/account", account.retrieve, account.RETRIEVE),
+    Route("GET", "/v1/payment_method_configurations", account.list_configurations, account.LIST_CONFIGURATIONS),
     Route("POST", "/v1/customers", customers.create, customers.CREATE),
     Route("GET", "/v1/customers", customers.list_, customers.LIST),
     Route("GET", "/v1/customers/{id}", customers.retrieve, customers.RETRIEVE),
@@ -48,13 +50,18 @@ ROUTES = [
     Route("GET", "/v1/checkout/sessions", checkout.list_, checkout.LIST),
     Route("GET", "/v1/checkout/sessions/{id}", checkout.retrieve, checkout.RETRIEVE),
     Route("POST", "/v1/checkout/sessions/{id}/expire", checkout.expire, checkout.EXPIRE),
-    Route("GET", "/v1/setup_intents/{id}", cards.retrieve_setup_intent, cards.NOTHING),
+    Route("POST", "/v1/setup_intents", setup_intents.create, setup_intents.CREATE),
+    Route("GET", "/v1/setup_intents", setup_intents.list_, setup_intents.LIST),
+    Route("GET", "/v1/setup_intents/{id}", setup_intents.retrieve, cards.NOTHING),
+    Route("POST", "/v1/setup_intents/{id}/confirm", setup_intents.confirm, setup_intents.CONFIRM),
+    Route("POST", "/v1/setup_intents/{id}/cancel", setup_intents.cancel, setup_intents.CANCEL),
     Route("GET", "/v1/payment_methods/{id}", cards.retrieve_method, cards.NOTHING),
     Route("POST", "/v1/payment_methods/{id}/detach", cards.detach, cards.NOTHING),
     Route("GET", "/v1/mandates/{id}", cards.retrieve_mandate, cards.NOTHING),
     Route("POST", "/v1/payment_intents", payments.create, payments.CREATE),
     Route("GET", "/v1/payment_intents", payments.list_, payments.LIST),
     Route("GET", "/v1/payment_intents/{id}", payments.retrieve, payments.RETRIEVE),
+    Route("POST", "/v1/payment_intents/{id}/confirm", billing.confirm, payments.CONFIRM),
     Route("POST", "/v1/payment_intents/{id}/cancel", payments.cancel, payments.CANCEL),
     Route("GET", "/v1/charges", charges.list_, charges.LIST),
     Route("GET", "/v1/charges/{id}", charges.retrieve, charges.RETRIEVE),

@@ -14,7 +14,7 @@ from .models import State
 from .resources.disputes import REASONS
 from .store import find
 
-CARD_TYPES = ("kr_card", "card")
+CARD_TYPES = ("kr_card", "card", "naver_pay", "kakao_pay")
 DECLINES = tuple(dict.fromkeys([*control.DECLINES, *(code for code, _ in control.DECLINES.values())]))
 EFFECTS = ("before", "after")
 UNITS = "seconds, minutes, hours, days or weeks"
@@ -139,6 +139,19 @@ def settle(payment_intent: str, outcome: str) -> str:
     return f"{payment_intent} is {control.settle(payment_intent, outcome == 'succeeded')['status']}."
 
 
+def finish_setup(setup_intent: str, outcome: str, brand: str) -> str:
+    return f"{setup_intent} is {control.finish_setup(setup_intent, outcome == 'succeeded', brand=brand)['status']}."
+
+
+def no_redirect_next() -> str:
+    control.no_redirect_next()
+    return "What is confirmed next by the Direct API succeeds at once."
+
+
+def finish_payment(payment_intent: str, outcome: str) -> str:
+    return f"{payment_intent} is {control.finish_payment(payment_intent, outcome == 'succeeded')['status']}."
+
+
 def detach(payment_method: str) -> str:
     control.detach(payment_method)
     return f"{payment_method} belongs to nobody any more."
@@ -260,6 +273,23 @@ SCENARIOS = {
         "The issuer's late answer to a charge that is processing.",
         settle,
         (PAYMENT_INTENT, Field("outcome", "What the issuer says.", "succeeded", ("succeeded", "failed"))),
+    ),
+    "finish-setup": Scenario(
+        "The customer, sent to the processor by the Direct API, saves a card there, or fails to.",
+        finish_setup,
+        (
+            Field("setup_intent", "A SetupIntent's id: seti_sandbox_…"),
+            Field("outcome", "What comes of it.", "succeeded", ("succeeded", "failed")),
+            Field("brand", "The issuer of a Korean card.", "shinhan", tuple(ISSUERS)),
+        ),
+    ),
+    "no-redirect-next": Scenario(
+        "What is confirmed next by the Direct API succeeds without a redirect.", no_redirect_next
+    ),
+    "finish-payment": Scenario(
+        "The customer, sent to the issuer for a payment, authorises it there, or fails to.",
+        finish_payment,
+        (PAYMENT_INTENT, Field("outcome", "What comes of it.", "succeeded", ("succeeded", "failed"))),
     ),
     "detach": Scenario("Somebody detaches a card in Stripe's dashboard.", detach, (PAYMENT_METHOD,)),
     "revoke": Scenario("The customer withdraws the permission at the issuer.", revoke, (PAYMENT_METHOD,)),

@@ -5,6 +5,7 @@ import string
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,31 @@ PREFIXES = {
 }
 
 Body = dict[str, Any]
+
+#: The account of every key. Its objects are those of no connected account.
+OWN_ACCOUNT = "acct_sandbox_1"
+
+#: The account that the present request is made for; `None` outside of requests, where any object is found.
+ACCOUNT: ContextVar[str | None] = ContextVar("account", default=None)
+
+
+@contextmanager
+def on_behalf_of(account: str) -> Iterator[None]:
+    token = ACCOUNT.set(account)
+    try:
+        yield
+    finally:
+        ACCOUNT.reset(token)
+
+
+def account_of(body: Body) -> str:
+    """Whose an object is: the request's; without one, that of the customer or the card that it hangs on."""
+    asked = ACCOUNT.get()
+    if asked is not None:
+        return asked
+    names = [name for name in (body.get("id"), body.get("customer"), body.get("payment_method")) if name]
+    row = Resource.objects.filter(stripe_id__in=names).first()
+    return row.account if row else ""
 
 
 def new_id(kind: str) -> str:
@@ -94,6 +120,7 @@ def save(act: Act, body: Body) -> Body:
         "customer": body.get("customer") or "",
         "payment_method": body.get("payment_method") or "",
         "status": "deleted" if body.get("deleted") else body.get("status") or "",
+        "account": account_of(body),
         "body": body,
     }
     created = body.get("created") or act.now
@@ -101,6 +128,16 @@ def save(act: Act, body: Body) -> Body:
         stripe_id=body["id"], defaults=columns, create_defaults={**columns, "created": created}
     )
     return body
+
+
+def put_aside(body: Body, said: Body) -> None:
+    """What is needed of it later, and no field of Stripe's."""
+    Resource.objects.filter(stripe_id=body["id"]).update(aside=said)
+
+
+def aside(body: Body) -> Body:
+    said: Body = Resource.objects.values_list("aside", flat=True).get(stripe_id=body["id"])
+    return said
 
 
 def schedule(body: Body, at: int | None) -> None:
@@ -127,7 +164,9 @@ def remove(stripe_id: str) -> None:
 
 
 def of_kind(kind: str) -> QuerySet[Resource]:
-    return Resource.objects.filter(kind=kind).order_by("-pk")
+    rows = Resource.objects.filter(kind=kind).order_by("-pk")
+    account = ACCOUNT.get()
+    return rows if account is None else rows.filter(account=account)
 
 
 def find(kind: str, stripe_id: str) -> Body | None:

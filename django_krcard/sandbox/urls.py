@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import panel, views
+from . import direct_page, panel, payment_page, views
 
 app_name = "krcard_sandbox"
 
@@ -10,6 +10,12 @@ urlpatterns = [
     path("checkout/<str:session_id>/authorise/", views.AuthoriseView.as_view(), name="authorise"),
     path("checkout/<str:session_id>/fail/", views.FailView.as_view(), name="fail"),
     path("checkout/<str:session_id>/expire/", views.ExpireView.as_view(), name="expire"),
+    path("pay/<str:attempt>/", payment_page.PaymentView.as_view(), name="payment"),
+    path("pay/<str:attempt>/authorise/", payment_page.AnswerView.as_view(succeeded=True), name="payment-authorise"),
+    path("pay/<str:attempt>/fail/", payment_page.AnswerView.as_view(succeeded=False), name="payment-fail"),
+    path("setup/<str:attempt>/", direct_page.SetupPageView.as_view(), name="setup"),
+    path("setup/<str:attempt>/authorise/", direct_page.SetupAnswerView.as_view(succeeded=True), name="setup-authorise"),
+    path("setup/<str:attempt>/fail/", direct_page.SetupAnswerView.as_view(succeeded=False), name="setup-fail"),
     path("panel/", panel.PanelView.as_view(), name="panel"),
     path("panel/<str:scenario>/", panel.PlayView.as_view(), name="play"),
 ]

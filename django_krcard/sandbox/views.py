@@ -7,7 +7,8 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation.trans_real import parse_accept_lang_header
 from django.views import View
@@ -22,7 +23,7 @@ from .store import Body, find
 from .wording import WORDING
 
 # The hosted page knows these; other types are listed by the API and not shown here.
-CARDS = ("kr_card", "card")
+CHOICES = ("kr_card", "card", "naver_pay", "kakao_pay")
 VISA_LAST4 = "4242"
 
 
@@ -33,54 +34,40 @@ class SeeOther(HttpResponseRedirect):
 # Messages to the site are sent after the change is committed: so never in one transaction with it.
 @method_decorator([never_cache, login_not_required, transaction.non_atomic_requests], "dispatch")
 class HostedView(View):
-    """One page of one Session, in the customer's language."""
+    """One page about one object, in the customer's language. `load` finds the object."""
 
-    session: Body
+    locale: str | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        session_id = kwargs["session_id"]
         if not may_run():
             raise Http404
         catch_up()
-        session = find("checkout.session", session_id)
-        if session is None:
-            raise Http404
-        self.session = session
-        if request.method == "POST" and session["status"] != "open":
-            return self.over(request)
+        self.load(*args, **kwargs)
+        if request.method == "POST" and not self.is_open:
+            return self.over()
         return super().dispatch(request, *args, **kwargs)
 
-    def over(self, request: HttpRequest) -> HttpResponse:
-        """Pressed twice, or pressed too late."""
-        if self.session["status"] == "complete":
-            return self.back_to_the_site()
-        return self.to_first_page()
-
-    def back_to_the_site(self) -> HttpResponse:
-        template = self.session["success_url"]
-        return SeeOther(template.replace("{CHECKOUT_SESSION_ID}", self.session["id"]))
-
-    def to_first_page(self) -> HttpResponse:
-        response = redirect("krcard_sandbox:checkout", self.session["id"])
-        response.status_code = 303
-        return response
+    def load(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError
 
     @property
-    def types(self) -> list[str]:
-        return [type for type in CARDS if type in self.session["payment_method_types"]]
+    def is_open(self) -> bool:
+        """Is there still something for the customer to decide?"""
+        raise NotImplementedError
 
-    def chosen_type(self, values: Any) -> str:
-        type = values.get("type", "")
-        if type not in self.types:
-            raise Http404
-        return str(type)
+    def over(self) -> HttpResponse:
+        """Pressed twice, or pressed too late."""
+        raise NotImplementedError
+
+    @property
+    def words(self) -> Body:
+        return WORDING[language_for(self.request, self.locale)]
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
-        language = language_for(self.request, self.session["locale"])
-        words = WORDING[language]
+        language = language_for(self.request, self.locale)
+        words = self.words
         merchant = getattr(settings, "KRCARD_MERCHANT_NAME", "") or words["shop"]
         context |= {
-            "session": self.session,
             "language": language,
             "t": words,
             "merchant": merchant,
@@ -89,27 +76,110 @@ class HostedView(View):
         return render(self.request, f"krcard_sandbox/{template}.html", context, status=status)
 
 
-class CheckoutView(HostedView):
+class ProcessorView(HostedView):
+    """The page of the processor, who has never seen what the customer is to choose there."""
+
+    def processor_page(self, name: str, attempt: str, type: str, *, status: int = 200, **context: Any) -> HttpResponse:
+        return self.page(
+            "setup",
+            status=status,
+            type=type,
+            heading=self.words["issuer_title"] if type == "kr_card" else self.words[type],
+            issuers=ISSUERS,
+            authorise=reverse(f"krcard_sandbox:{name}-authorise", args=[attempt]),
+            fail=reverse(f"krcard_sandbox:{name}-fail", args=[attempt]),
+            **context,
+        )
+
+
+class SessionView(HostedView):
+    """One page of one Checkout Session."""
+
+    session: Body
+
+    def load(self, session_id: str) -> None:
+        session = find("checkout.session", session_id)
+        if session is None:
+            raise Http404
+        self.session, self.locale = session, session["locale"]
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.session["status"] == "open")
+
+    def over(self) -> HttpResponse:
+        if self.session["status"] == "complete":
+            return self.back_to_the_site()
+        return self.to_first_page()
+
+    def late(self) -> HttpResponse:
+        """The other click of a double click was first."""
+        self.load(self.session["id"])
+        return self.over()
+
+    def back_to_the_site(self) -> HttpResponse:
+        template = self.session["success_url"]
+        return SeeOther(template.replace("{CHECKOUT_SESSION_ID}", self.session["id"]))
+
+    def to_first_page(self) -> HttpResponse:
+        return SeeOther(reverse("krcard_sandbox:checkout", args=[self.session["id"]]))
+
+    @property
+    def types(self) -> list[str]:
+        return [type for type in CHOICES if type in self.session["payment_method_types"]]
+
+    def chosen_type(self, values: Any) -> str:
+        type = values.get("type", "")
+        if type not in self.types:
+            raise Http404
+        return str(type)
+
+    def page(self, template: str, **context: Any) -> HttpResponse:
+        return super().page(template, session=self.session, **context)
+
+
+class CheckoutView(SessionView):
     """Stripe's page: which kind of card?"""
 
     def get(self, request: HttpRequest, session_id: str) -> HttpResponse:
-        if self.session["status"] != "open":
+        if not self.is_open:
             return self.page("over")
-        intent = find("setup_intent", self.session["setup_intent"]) or {}
-        failed = intent.get("last_setup_error") is not None
-        return self.page("checkout", types=self.types, failed=failed, panel=may_press(request))
+        amount = self.session["amount_total"]
+        return self.page(
+            "checkout",
+            types=[(type, self.words[type], self.words.get(f"{type}_more", "")) for type in self.types],
+            amount=amount and f"{amount:,}",
+            failed=self.has_failed(),
+            panel=may_press(request),
+        )
+
+    def has_failed(self) -> bool:
+        setup = find("setup_intent", self.session["setup_intent"]) or {}
+        payment = find("payment_intent", self.session["payment_intent"]) or {}
+        return bool(setup.get("last_setup_error") or payment.get("last_payment_error"))
 
 
-class IssuerView(HostedView):
+class IssuerView(SessionView):
     """The processor's page: which issuer, and does it say yes?"""
 
     def get(self, request: HttpRequest, session_id: str) -> HttpResponse:
-        if self.session["status"] != "open":
+        if not self.is_open:
             return self.page("over")
         return self.form(self.chosen_type(request.GET))
 
     def form(self, type: str, *, status: int = 200, error: bool = False) -> HttpResponse:
-        return self.page("issuer", status=status, type=type, issuers=ISSUERS, last4=VISA_LAST4, error=error)
+        title = {"kr_card": self.words["issuer_title"], "card": self.words["visa_title"]}.get(type, self.words[type])
+        lead = {"kr_card": self.words["issuer_lead"], "card": self.words["visa_lead"]}
+        return self.page(
+            "issuer",
+            status=status,
+            type=type,
+            title=title,
+            lead=lead.get(type, self.words["wallet_lead"]),
+            issuers=ISSUERS,
+            last4=VISA_LAST4,
+            error=error,
+        )
 
 
 class AuthoriseView(IssuerView):
@@ -132,11 +202,6 @@ class AuthoriseView(IssuerView):
         except SandboxError:
             return self.late()
         return self.back_to_the_site()
-
-    def late(self) -> HttpResponse:
-        """The other click of a double click was first."""
-        self.session = find("checkout.session", self.session["id"]) or self.session
-        return self.over(self.request)
 
 
 class FailView(AuthoriseView):

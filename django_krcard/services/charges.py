@@ -1,76 +1,44 @@
-"""Charging a saved card later, and only as agreed."""
+"""Charging a saved card later, and only as agreed: before the call."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from datetime import date, datetime, time, timedelta
-from typing import Any
+import random
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Count, F, Q, Sum
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from django_krcard import gateway, rules, signals
 from django_krcard.conf import conf
-from django_krcard.exceptions import (
-    CardDeclined,
-    ChargeRefused,
-    KeyReused,
-    ReferenceConflict,
-    StripeBusy,
-    StripeRefusedKey,
-    StripeRefusedRequest,
-    StripeUnavailable,
-)
-from django_krcard.models import Charge, Mandate, lock
-from django_krcard.services.consents import is_intact
-from django_krcard.services.timeline import record
-
-logger = logging.getLogger(__name__)
+from django_krcard.exceptions import ChargeRefused, KrcardError, ReferenceConflict
+from django_krcard.models import Charge, Mandate, save_all
+from django_krcard.services import backup, gate, setups
+from django_krcard.services.acts import Act, finish
+from django_krcard.services.in_force import rule_on
+from django_krcard.services.sending import cancel_at_stripe, send
+from django_krcard.services.timeline import entry, record, record_all
+from django_krcard.transactions import refuse_inside_transaction
 
 Status = Charge.Status
 
-#: How long one sender has a charge for itself. Longer than the slowest call with all its retries.
+#: How long one sender has a charge for itself. Longer than the slowest call.
 LEASE = timedelta(minutes=2)
 #: Stripe keeps the answer to a key for 24 hours at least; after that the same key would charge again.
 SAME_KEY_FOR = timedelta(hours=23)
+#: An answer like 500 is kept under the key, and asking again gives the same. After so many tries only looking helps.
+MAX_SENDS = 8
+#: Seconds between the tries while the caller waits.
+PAUSES = (0.5, 1.0)
+
+#: ``failure_code`` of a charge that Stripe never heard of. Asked for again, it is a new attempt.
+NOT_CREATED = "not_created"
 
 MAX_REFERENCE = Charge._meta.get_field("reference").max_length
 MAX_DESCRIPTION = Charge._meta.get_field("description").max_length
-
-#: A PaymentIntent's status in our words. What is missing here is unknown to us and changes nothing.
-STATUS_OF_INTENT = {
-    "succeeded": Status.SUCCEEDED,
-    "processing": Status.PROCESSING,
-    "requires_action": Status.ACTION_REQUIRED,
-    "requires_payment_method": Status.DECLINED,
-    "canceled": Status.CANCELLED,
-}
-
-
-#: How much is known of a charge that was sent. Its state never falls back to a lower rank.
-RANK = {
-    Status.SCHEDULED: 0,
-    Status.READY: 0,
-    Status.SENDING: 0,
-    Status.UNKNOWN: 0,
-    Status.PROCESSING: 1,
-    Status.ACTION_REQUIRED: 2,
-    Status.DECLINED: 2,
-    Status.SUCCEEDED: 3,
-    Status.CANCELLED: 3,
-}
-
-
-def can_charge(mandate: Mandate, amount: int, *, at: datetime | None = None) -> rules.Verdict:
-    """Say whether ``amount`` whole won may be charged under ``mandate`` (now, or ``at``), and if not, why.
-
-    The same question that ``charge`` asks. Sends and changes nothing.
-    """
-    mandate.refresh_from_db()
-    return rules.judge(_facts(mandate, at or timezone.now()), amount)
 
 
 def charge(
@@ -82,137 +50,279 @@ def charge(
     outcome is unknown, or that was never sent, is sent (again) under its one key, after the terms were asked again.
 
     Raises ``ChargeRefused`` when the agreed terms do not cover it (Stripe is not asked), ``ReferenceConflict`` when
-    the reference was used for another amount, ``StripeRefusedKey`` when the site's key may not charge.
-    ``by`` and ``reason`` go to the timeline; the customer sees ``description``. https://docs.stripe.com/api/payment_intents/create
+    the reference was used for another amount, ``StripeRefusedKey`` when the site's key may not charge,
+    ``DatabaseIsBehind`` after a backup was restored. ``by`` and ``reason`` go to the timeline; the customer sees
+    ``description``. https://docs.stripe.com/api/payment_intents/create
     """
-    if not 1 <= len(reference) <= MAX_REFERENCE or len(description) > MAX_DESCRIPTION:
-        raise ValueError(f"reference takes 1 to {MAX_REFERENCE} characters, description up to {MAX_DESCRIPTION}.")
-    prepared, verdict = _prepare(mandate, amount, reference, description, by, reason)
-    if verdict is None or (prepared and prepared.first_sent_at and not verdict.allowed):
-        # It has its answer, somebody is sending it now, or it must not be sent a second time.
-        return prepared
-    if not verdict.allowed:
-        raise ChargeRefused(verdict.code, verdict.message, prepared)
-    if _claim(prepared):
-        # Read again: what is sent is what was committed, also when another caller prepared it once more.
-        prepared.refresh_from_db()
-        _send(prepared)
-    prepared.refresh_from_db()
-    return prepared
+    charge = finish(charging(mandate, amount, reference=reference, description=description, by=by, reason=reason))
+    return _try_again(charge)
 
 
-def next_payment_on(mandate: Mandate) -> date | None:
-    """The first day on which the next regular payment may be charged, or ``None`` if there is none to come."""
-    rule = rules.Rule.from_dict(mandate.consent.rule)
-    if mandate.status != Mandate.Status.ACTIVE or rule.frequency != rules.Frequency.RECURRING:
-        return None
-    facts = _facts(mandate, timezone.now())
-    day = facts.day
-    if facts.charges_in_period >= rule.charges_per_period:
-        _start, day = rules.period_around(facts.day, anchor=facts.began_on, rule=rule)
-    return day if day < rule.ends_before(facts.agreed_on) else None
-
-
-def sync(charge: Charge, *, stripe_id: str = "") -> Charge:
-    """Ask Stripe about a charge that was sent, and write down what it says."""
-    return _apply(charge, gateway.retrieve_payment_intent(charge.stripe_id or stripe_id))
-
-
-# --- before the call -----------------------------------------------------------------------------
-
-
-def _prepare(
-    mandate: Mandate, amount: Any, reference: str, description: str, by: str, reason: str
-) -> tuple[Charge | None, rules.Verdict | None]:
-    """Judge and reserve in one transaction, with the mandate locked. Commits before anything is sent.
-
-    No verdict means that nobody had to be asked: this reference has its charge, and it is not to be sent now.
-    """
-    now = timezone.now()
+def charging(
+    mandate: Mandate, amount: int, *, reference: str, description: str = "", by: str = "system", reason: str = ""
+) -> Act[Charge]:
+    """``charge`` as an act, for those who have many on their way. Asks once; ``krcard_run_due`` asks again."""
+    _check_words(reference, description)
+    # Before anything is written: at the call it would be too late.
+    refuse_inside_transaction()
+    if mandate.customer.is_of_this_key:
+        backup.refuse_if_behind()
     with transaction.atomic():
-        mandate = lock(mandate)
-        existing = mandate.charges.filter(reference=reference).first()
-        if existing and (type(amount) is not int or existing.amount != amount):
-            raise ReferenceConflict(f"{reference!r} was used for {existing.amount} won under mandate {mandate}.")
-        if existing and not _may_be_sent(existing, now):
-            return existing, None
-        if existing and existing.first_sent_at and existing.payment_method_id != mandate.payment_method_id:
-            # The card was replaced meanwhile. What was asked of the old one is never asked of it again.
-            return existing, None
-        verdict = rules.judge(_facts(mandate, now, besides=existing), amount)
-        if existing and existing.first_sent_at:
-            # Sent before with no answer. The terms say whether it may be sent again; what it was stays as it is.
-            return existing, verdict
-        prepared = None
-        if rules.is_amount(amount):
-            prepared = existing or Charge(mandate=mandate, reference=reference, amount=amount, description=description)
-            prepared.status = Status.READY if verdict.allowed else Status.REFUSED
-            prepared.refusal_code = verdict.code
-            prepared.consent = mandate.consent
-            prepared.payment_method = mandate.payment_method
-            prepared.due_at = now
-            prepared.idempotency_key = _key(mandate, reference, prepared.attempt)
-            prepared.params = _params(prepared) if verdict.allowed else {}
-            prepared.requested_by, prepared.reason = by, reason
-            prepared.save()
-        # What is no amount may be anything at all, and the timeline keeps JSON.
-        asked = {"reference": reference, "amount": amount if prepared else repr(amount), "reason": reason}
-        if verdict.allowed:
-            record(mandate, "charge_requested", actor=by, **asked)
-        else:
-            record(mandate, "charge_refused", actor=by, code=verdict.code, **asked)
-            refused = {"mandate": mandate, "charge": prepared, "code": verdict.code}
-            signals.send_on_commit(signals.charge_refused, Charge, **refused)
-    return prepared, verdict
+        mandate = gate.locked(mandate)
+        row = _existing(mandate, reference, amount)
+        if row is None or row.status == Status.REFUSED:
+            row = row or Charge(mandate=mandate, reference=reference, amount=amount, description=description)
+            # Asked for anew, and for now: of this day nobody was told.
+            row.requested_by, row.reason, row.due_at = by, reason, timezone.now()
+        never_sent = row.first_sent_at is None
+        verdict = take(row, mandate)
+        refused = never_sent and verdict is not None and not verdict.allowed
+        if refused and not (row.status == Status.SCHEDULED and verdict.code in rules.WAITING):
+            refuse(row, mandate, verdict, amount=amount)
+    if refused:
+        raise ChargeRefused(verdict.code, verdict.message, row if row.pk else None)
+    if verdict and verdict.allowed:
+        return (yield from send(row))
+    # It has its answer, somebody is sending it now, or it must not be sent a second time.
+    row.refresh_from_db()
+    return row
+
+
+def schedule_charge(
+    mandate: Mandate,
+    amount: int,
+    *,
+    reference: str,
+    due_at: datetime,
+    description: str = "",
+    by: str = "system",
+    reason: str = "",
+) -> Charge:
+    """Write down that ``amount`` whole won are to be charged at ``due_at``. ``krcard_run_due`` sends it then.
+
+    The terms are asked now, as of ``due_at``, and again before it is sent. What they can never cover raises
+    ``ChargeRefused`` at once; what only has to wait (a mandate on hold, say) is kept. Where the terms promise advance
+    notice, the customer is told in time. The same reference again returns the same charge; for another amount or
+    another time it raises ``ReferenceConflict``. ``due_at`` is an aware datetime, or ``ValueError``.
+    """
+    _check_words(reference, description)
+    if timezone.is_naive(due_at):
+        raise ValueError("due_at needs a time zone.")
+    with transaction.atomic():
+        mandate = gate.locked(mandate)
+        row = _existing(mandate, reference, amount)
+        if row and row.status != Status.REFUSED:
+            if row.status == Status.SCHEDULED and row.due_at != due_at:
+                raise ReferenceConflict(f"{reference!r} is scheduled for {row.due_at:%Y-%m-%d %H:%M %Z}. Cancel it.")
+            return row
+        row = row or Charge(mandate=mandate, reference=reference, amount=amount, description=description)
+        row.requested_by, row.reason = by, reason
+        row.due_at = due_at
+        at = max(due_at, timezone.now())
+        verdict = gate.judge(mandate, amount, at, charge=row, due_at=due_at, planned=True)
+        if not rules.is_amount(amount):
+            # Said after what only has to wait. But what is no amount now will be none then.
+            verdict = rules.Verdict("amount_invalid")
+        if verdict.allowed or verdict.code in rules.WAITING:
+            describe(row, mandate)
+            row.status, row.refusal_code = Status.SCHEDULED, ""
+            row.next_step_at = first_step(row)
+            row.save()
+            asked = {"reference": reference, "amount": amount, "due_at": due_at.isoformat(), "reason": reason}
+            record(mandate, "charge_scheduled", actor=by, **asked)
+            return row
+        refuse(row, mandate, verdict, amount=amount)
+    raise ChargeRefused(verdict.code, verdict.message, row if row.pk else None)
+
+
+def cancel_charge(charge: Charge, *, by: str, reason: str) -> Charge:
+    """Call off a charge that moved no money: scheduled, waiting for a retry, or for the customer.
+
+    Raises ``KrcardError`` when it is too late, ``GatewayError`` when Stripe has to be asked and does not answer.
+    """
+    with transaction.atomic():
+        gate.locked(charge.mandate)
+        charge.refresh_from_db()
+        unsent = charge.status in (Status.SCHEDULED, Status.READY) and charge.first_sent_at is None
+        at_stripe = (
+            charge.status in (Status.ACTION_REQUIRED, Status.DECLINED)
+            and (charge.stripe_id or charge.setup_id)
+            and not charge.invoice_id
+        )
+        if charge.status == Status.CANCELLED:
+            return charge
+        if not (unsent or at_stripe):
+            raise KrcardError(f"Charge {charge.reference} is {charge.status} and cannot be cancelled.")
+        record(charge.mandate, "charge_cancel_requested", actor=by, reference=charge.reference, reason=reason)
+        # Should Stripe not answer, nothing is tried again, and krcard_run_due calls off what still can be paid.
+        charge.next_step_at = timezone.now() if charge.status == Status.ACTION_REQUIRED else None
+        if unsent:
+            charge.status = Status.CANCELLED
+        charge.save(update_fields=["status", "next_step_at"])
+    if charge.setup_id:
+        # It is paid while a card is saved, and called off with that.
+        finish(setups.closing(charge.setup))
+        charge.refresh_from_db()
+        return charge
+    return charge if unsent else finish(cancel_at_stripe(charge))
+
+
+# --- under the mandate's lock --------------------------------------------------------------------
+
+
+class Claim(NamedTuple):
+    """A charge as it was read a moment ago, its locked mandate, and when it should have been sent."""
+
+    charge: Charge
+    mandate: Mandate
+    due_at: datetime | None = None
+
+
+def take(charge: Charge, mandate: Mandate, *, due_at: datetime | None = None) -> rules.Verdict | None:
+    """``take_all`` for one."""
+    (verdict,) = take_all([Claim(charge, mandate, due_at)])
+    return verdict
+
+
+def take_all(claims: Sequence[Claim]) -> list[rules.Verdict | None]:
+    """Judge charges, and make those that the terms cover the caller's to send. Their mandates are locked.
+
+    ``None``: it is not to be sent now, whatever the terms say. Somebody is at it, it has its answer, or only a look at
+    Stripe can tell. Row, verdict and claim are one transaction: what is committed as ``sending`` was allowed then.
+    """
+    now, taken, entries = timezone.now(), [], []
+    history = gate.History([claim.mandate for claim in claims], now)
+    unchanged = _unchanged([claim.charge for claim in claims])
+
+    def verdict_on(charge: Charge, mandate: Mandate, due_at: datetime | None) -> rules.Verdict | None:
+        again = charge.status in (Status.SENDING, Status.UNKNOWN)
+        if not (_may_be_sent_again(charge, mandate, now) if again else _may_be_sent(charge, now)):
+            return None
+        verdict = gate.judge(mandate, charge.amount, now, charge=charge, due_at=due_at, history=history)
+        if not verdict.allowed:
+            return verdict
+        if charge.pk and charge.pk not in unchanged:
+            return None
+        _claim(charge, mandate, now, again=again)
+        history.count(charge)
+        taken.append(charge)
+        if not again:
+            asked = {"reference": charge.reference, "amount": charge.amount, "reason": charge.reason}
+            entries.append(entry(mandate, "charge_requested", actor=charge.requested_by, **asked))
+        return verdict
+
+    verdicts = [verdict_on(*claim) for claim in claims]
+    save_all(taken, WRITTEN)
+    record_all(entries)
+    return verdicts
+
+
+def _claim(charge: Charge, mandate: Mandate, now: datetime, *, again: bool) -> None:
+    if not again:
+        if charge.status in (Status.DECLINED, Status.CANCELLED):
+            charge.attempt += 1
+        describe(charge, mandate)
+        charge.params = _params(charge)
+        charge.due_at = now
+        charge.first_sent_at, charge.sends, charge.empty_looks = now, 0, 0
+        charge.refusal_code = charge.failure_code = charge.decline_code = ""
+    charge.status = Status.SENDING
+    charge.last_sent_at = now
+    charge.sends += 1
+    charge.next_step_at = now + LEASE
+
+
+def refuse(charge: Charge, mandate: Mandate, verdict: rules.Verdict, *, amount: Any) -> None:
+    """Keep a refusal with its reason. What is no amount has no row."""
+    if valid := rules.is_amount(amount):
+        describe(charge, mandate)
+        charge.status, charge.refusal_code, charge.next_step_at = Status.REFUSED, verdict.code, None
+        charge.due_at = charge.due_at or timezone.now()
+        charge.save()
+    # What is no amount may be anything at all, and the timeline keeps JSON.
+    asked = {"reference": charge.reference, "amount": amount if valid else repr(amount), "reason": charge.reason}
+    record(mandate, "charge_refused", actor=charge.requested_by, code=verdict.code, **asked)
+    refused = {"mandate": mandate, "charge": charge if valid else None, "code": verdict.code}
+    signals.send_on_commit(signals.charge_refused, Charge, **refused)
+
+
+def first_step(charge: Charge) -> datetime:
+    """When a scheduled charge is first looked at: in time to announce it."""
+    rule = rule_on(charge.mandate, gate.day_of(charge.due_at))
+    days = max([rule.notice_days, *conf.NOTICE_DAYS])
+    if not days:
+        return charge.due_at
+    return gate.midnight(gate.day_of(charge.due_at) - timedelta(days=days))
 
 
 def _may_be_sent(charge: Charge, now: datetime) -> bool:
-    if charge.first_sent_at and now - charge.first_sent_at >= SAME_KEY_FOR:
-        return False
-    if charge.status == Status.SENDING:
-        return charge.lease_until < now
-    return charge.status in (Status.READY, Status.UNKNOWN, Status.REFUSED)
+    match charge.status:
+        case "" | Status.READY | Status.REFUSED:
+            return True
+        case Status.SCHEDULED:
+            return charge.due_at <= now
+        case Status.DECLINED:
+            return charge.next_step_at is not None and charge.next_step_at <= now
+        case Status.CANCELLED:
+            return charge.failure_code == NOT_CREATED
+    return False
 
 
-def _facts(mandate: Mandate, at: datetime, *, besides: Charge | None = None) -> rules.Facts:
-    rule = rules.Rule.from_dict(mandate.consent.rule)
-    day = _day(at)
-    began_on = _day(mandate.activated_at) if mandate.activated_at else None
-    period = rules.period_around(day, anchor=began_on, rule=rule) if began_on else None
-    counted = mandate.charges.filter(status__in=Charge.COUNTED)
-    if besides:
-        counted = counted.exclude(pk=besides.pk)
-    inside = Q(due_at__gte=_midnight(period[0]), due_at__lt=_midnight(period[1])) if period else Q(pk=None)
-    under_this_consent = Q(consent=mandate.consent) | ~Q(status=Status.SUCCEEDED)
-    used = counted.aggregate(
-        ever=Count("pk", filter=under_this_consent),
-        in_period=Count("pk", filter=inside),
-        amount=Coalesce(Sum("amount", filter=inside), 0),
-    )
-    card = mandate.payment_method
-    return rules.Facts(
-        rule=rule,
-        day=day,
-        began_on=began_on,
-        agreed_on=_day(mandate.consent.given_at),
-        mandate_status=mandate.status,
-        same_mode=mandate.customer.livemode == conf.LIVEMODE,
-        charging_paused=conf.CHARGING_PAUSED,
-        consent_intact=is_intact(mandate.consent),
-        card_saved=card is not None,
-        card_attached=card is not None and card.detached_at is None,
-        charges_ever=used["ever"],
-        charges_in_period=used["in_period"],
-        amount_in_period=used["amount"],
-    )
+def _may_be_sent_again(charge: Charge, mandate: Mandate, now: datetime) -> bool:
+    """The same request once more. What was asked of a card that was replaced is never asked of it again."""
+    free = charge.status == Status.UNKNOWN or charge.next_step_at <= now
+    # A clock that was turned back makes a negative age: then nobody knows how old the key is.
+    young = timedelta() <= now - charge.first_sent_at < SAME_KEY_FOR
+    return free and young and charge.sends < MAX_SENDS and charge.payment_method_id == mandate.payment_method_id
 
 
-def _day(moment: datetime) -> date:
-    return moment.astimezone(conf.TIME_ZONE).date()
+def _existing(mandate: Mandate, reference: str, amount: Any) -> Charge | None:
+    row = mandate.charges.filter(reference=reference).first()
+    if row and row.invoice_id:
+        raise ReferenceConflict(f"{reference!r} is an invoice of a subscription under mandate {mandate}.")
+    if row and (type(amount) is not int or row.amount != amount):
+        raise ReferenceConflict(f"{reference!r} was used for {row.amount} won under mandate {mandate}.")
+    if row:
+        row.mandate = mandate
+    return row
 
 
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time.min, conf.TIME_ZONE)
+def describe(charge: Charge, mandate: Mandate) -> None:
+    """By what the charge is judged, what it is asked of, and under which key."""
+    charge.mandate, charge.consent, charge.payment_method = mandate, mandate.consent, mandate.payment_method
+    charge.idempotency_key = _key(mandate, charge.reference, charge.attempt)
+
+
+def _unchanged(charges: Iterable[Charge]) -> set[int]:
+    """Compare, for those that will be set: which are still as they were read, and locked from now on.
+
+    A message of Stripe's may have been faster, and it does not ask for the mandate's lock.
+    """
+    seen = {(charge.pk, charge.status, charge.attempt, charge.next_step_at) for charge in charges}
+    rows = Charge.objects.select_for_update(no_key=True).filter(pk__in={pk for pk, *_rest in seen if pk})
+    return {row[0] for row in rows.order_by("pk").values_list("pk", "status", "attempt", "next_step_at") if row in seen}
+
+
+#: What ``take`` and ``describe`` write.
+WRITTEN = [
+    "status",
+    "attempt",
+    "consent",
+    "payment_method",
+    "idempotency_key",
+    "params",
+    "due_at",
+    "first_sent_at",
+    "last_sent_at",
+    "sends",
+    "empty_looks",
+    "next_step_at",
+    "refusal_code",
+    "failure_code",
+    "decline_code",
+    "requested_by",
+    "reason",
+]
 
 
 def _key(mandate: Mandate, reference: str, attempt: int) -> str:
@@ -223,11 +333,15 @@ def _key(mandate: Mandate, reference: str, attempt: int) -> str:
 
 
 def _params(charge: Charge) -> dict[str, Any]:
+    """What Stripe is asked. A payment that was declined is confirmed once more and not made anew."""
+    card = charge.payment_method
+    if charge.stripe_id:
+        return gateway.confirm_params(card=card.stripe_id, card_type=card.type)
     return gateway.payment_intent_params(
         amount=charge.amount,
         customer=charge.mandate.customer.stripe_id,
-        card=charge.payment_method.stripe_id,
-        card_type=charge.payment_method.type,
+        card=card.stripe_id,
+        card_type=card.type,
         description=charge.description,
         # Nothing of the row itself: a row made again after a restored backup must ask for the very same thing.
         metadata={
@@ -239,97 +353,25 @@ def _params(charge: Charge) -> dict[str, Any]:
     )
 
 
-# --- the call ------------------------------------------------------------------------------------
+# --- while the caller waits ----------------------------------------------------------------------
 
 
-def _claim(charge: Charge) -> bool:
-    """Take the charge for sending, if nobody else has and the mandate was not ended since it was judged.
-
-    Compare-and-set on the charge alone: PostgreSQL does not look again at what stands in a subquery after it waited
-    for a lock. So the mandate is asked first, under its own.
-    """
-    now = timezone.now()
-    free = Q(status__in=[Status.READY, Status.UNKNOWN]) | Q(status=Status.SENDING, lease_until__lt=now)
-    with transaction.atomic():
-        if lock(charge.mandate).status != Mandate.Status.ACTIVE:
-            return False
-        claimed = Charge.objects.filter(free, pk=charge.pk).update(
-            status=Status.SENDING,
-            lease_until=now + LEASE,
-            first_sent_at=Coalesce(F("first_sent_at"), now),
-            last_sent_at=now,
-        )
-    return claimed == 1
-
-
-def _send(charge: Charge) -> None:
-    try:
-        intent = gateway.create_payment_intent(charge.params, key=charge.idempotency_key)
-    except CardDeclined as error:
-        needs_customer = error.code == "authentication_required"
-        status = Status.ACTION_REQUIRED if needs_customer else Status.DECLINED
-        _settle(charge, status, stripe_id=error.payment_intent, code=error.code, decline_code=error.decline_code)
-    except StripeRefusedRequest as error:
-        # A detached card or a dead mandate comes as 400 too: not executed, and no reason to break the caller's page.
-        _settle(charge, Status.DECLINED, code=error.code or "invalid_request")
-    except StripeRefusedKey as error:
-        if charge.first_sent_at == charge.last_sent_at:
-            # The only request so far, and it was not executed: as if it had never been sent.
-            Charge.objects.filter(pk=charge.pk, status=Status.SENDING).update(first_sent_at=None)
-            _settle(charge, Status.READY, code=error.code)
-        else:
-            _settle(charge, Status.UNKNOWN, code=error.code)
-        raise
-    except (StripeUnavailable, StripeBusy, KeyReused) as error:
-        # Also 409 and 429: the SDK tries again by itself, and an earlier try may have been executed.
-        _settle(charge, Status.UNKNOWN, code=error.code)
-    else:
-        _apply(charge, intent)
-
-
-# --- after the call ------------------------------------------------------------------------------
-
-
-def _apply(charge: Charge, intent: gateway.PaymentIntent) -> Charge:
-    """Let a charge follow its PaymentIntent. Answer, webhook and reconcile all come through here."""
-    told = (intent.amount, intent.currency, intent.customer)
-    if told != (charge.amount, "krw", charge.mandate.customer.stripe_id):
-        logger.error("Payment intent %s is not that of charge %s: not applied", intent.id, charge.public_id)
-        return charge
-    status = STATUS_OF_INTENT.get(intent.status)
-    if status is None:
-        logger.error("Payment intent %s: status %r is unknown", intent.id, intent.status)
-        status = Status.UNKNOWN
-    if status == Status.DECLINED and intent.failure_code == "authentication_required":
-        status = Status.ACTION_REQUIRED
-    return _settle(charge, status, stripe_id=intent.id, code=intent.failure_code, decline_code=intent.decline_code)
-
-
-def _settle(charge: Charge, status: str, *, stripe_id: str = "", code: str = "", decline_code: str = "") -> Charge:
-    """Write down the state of a charge under its lock, once; what is final stays."""
-    with transaction.atomic():
-        charge = lock(charge)
-        if charge.status in Charge.FINAL or RANK[status] < RANK[charge.status]:
-            # The webhook was faster, or this is what Stripe said a while ago.
-            return charge
-        changed = charge.status != status
-        charge.status = status
-        charge.stripe_id = stripe_id or charge.stripe_id
-        charge.failure_code = "" if status == Status.SUCCEEDED else code
-        charge.decline_code = "" if status == Status.SUCCEEDED else decline_code
-        charge.lease_until = None
-        charge.save()
-        if changed:
-            _tell(charge)
+def _try_again(charge: Charge) -> Charge:
+    """After an answer that says nothing: once more and again, each time after the terms were asked."""
+    for pause in PAUSES:
+        if charge.status not in (Status.READY, Status.UNKNOWN):
+            break
+        time.sleep(pause * random.uniform(0.75, 1.25))
+        with transaction.atomic():
+            mandate = gate.locked(charge.mandate)
+            charge.refresh_from_db()
+            verdict = take(charge, mandate)
+        if not (verdict and verdict.allowed):
+            break
+        charge = finish(send(charge))
     return charge
 
 
-def _tell(charge: Charge) -> None:
-    data = {"reference": charge.reference, "amount": charge.amount, "payment_intent": charge.stripe_id}
-    if charge.failure_code:
-        data |= {"code": charge.failure_code, "decline_code": charge.decline_code}
-    record(charge.mandate, f"charge_{charge.status}", actor="stripe", **data)
-    if charge.status == Status.SUCCEEDED:
-        signals.send_on_commit(signals.charge_succeeded, Charge, charge=charge)
-    if charge.status in (Status.DECLINED, Status.ACTION_REQUIRED, Status.CANCELLED):
-        signals.send_on_commit(signals.charge_failed, Charge, charge=charge)
+def _check_words(reference: str, description: str) -> None:
+    if not 1 <= len(reference) <= MAX_REFERENCE or len(description) > MAX_DESCRIPTION:
+        raise ValueError(f"reference takes 1 to {MAX_REFERENCE} characters, description up to {MAX_DESCRIPTION}.")

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import logging
 import secrets
+from datetime import timedelta
+from functools import partial
+from itertools import takewhile
 
 from django.db import transaction
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from django_krcard import gateway, signals
 from django_krcard.conf import conf
 from django_krcard.exceptions import GatewayError, KrcardError, StripeRefusedRequest
-from django_krcard.models import CardSetup, Charge, Consent, Customer, Mandate, PaymentMethod, lock
+from django_krcard.models import (
+    Amendment,
+    CardSetup,
+    Charge,
+    Consent,
+    Customer,
+    Mandate,
+    Notice,
+    PaymentMethod,
+    Terms,
+    lock,
+    lock_all,
+    of_this_key,
+)
 from django_krcard.rules import ENDED
+from django_krcard.services import notices, subscriptions
+from django_krcard.services.acts import Act, finish
+from django_krcard.services.closing import cancel_setup
+from django_krcard.services.terms import text_for
 from django_krcard.services.timeline import record
 
 logger = logging.getLogger(__name__)
 
 #: No I, L, O, U, 0, 1: read out on the phone, nothing is mistaken.
 REFERENCE_ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
+
+#: A card that could not be removed at Stripe is tried again so often.
+TRY_REMOVAL_AGAIN = timedelta(minutes=15)
 
 #: What Stripe says of its mandate, in our words.
 STATUS_AT_STRIPE = {
@@ -35,27 +59,37 @@ def for_consent(consent: Consent) -> Mandate:
 
     Call it with the customer locked: that is what keeps it one.
     """
-    living = (
-        Mandate.objects.filter(customer=consent.customer, consent__terms__slug=consent.terms.slug)
-        .exclude(status__in=ENDED)
-        .first()
-    )
+    living = living_for(consent.customer, consent.terms.slug)
     # Locked and looked at again: it may be ending at this moment, in another tab or by a message of Stripe's.
     if living and not (living := lock(living)).has_ended:
         return living
     return Mandate.objects.create(reference=_new_reference(), customer=consent.customer, consent=consent)
 
 
+def living_for(customer: Customer, slug: str) -> Mandate | None:
+    return Mandate.objects.filter(customer=customer, consent__terms__slug=slug).exclude(status__in=ENDED).first()
+
+
+def under_older(mine: QuerySet[Mandate], terms: Terms) -> Mandate | None:
+    """The living one of somebody's mandates under an older version of ``terms``, of this key."""
+    versions = {"consent__terms__slug": terms.slug, "consent__terms__version__lt": terms.version}
+    mine = mine.filter(**of_this_key("customer"), **versions)
+    return mine.exclude(status__in=ENDED).select_related("payment_method").first()
+
+
 def active_for(user, slug: str) -> Mandate | None:
-    """The active mandate of ``user`` under the terms ``slug`` in the key's mode. What a site looks up to charge."""
+    """The active mandate of ``user`` under the terms ``slug`` in the key's mode. What a site looks up to charge.
+
+    In place of a user give the ``Customer`` of an organisation.
+    """
     if user.pk is None:
         # Nobody is signed in. Asking for the mandates of "no user" would find those of deleted accounts.
         return None
     return (
         Mandate.objects.select_related("payment_method")
         .filter(
-            customer__user=user,
-            customer__livemode=conf.LIVEMODE,
+            **{"customer" if isinstance(user, Customer) else "customer__user": user},
+            **of_this_key("customer"),
             consent__terms__slug=slug,
             status=Mandate.Status.ACTIVE,
         )
@@ -64,7 +98,7 @@ def active_for(user, slug: str) -> Mandate | None:
 
 
 def keep_card(customer: Customer, card: gateway.Card) -> PaymentMethod:
-    """Write down a card that Stripe has saved. If no mandate comes to use it, it is removed there again."""
+    """Write down a card that Stripe has saved. If no mandate comes to use it, call ``remove_unused_cards_later``."""
     payment_method, _new = PaymentMethod.objects.get_or_create(
         stripe_id=card.id,
         defaults={
@@ -76,7 +110,6 @@ def keep_card(customer: Customer, card: gateway.Card) -> PaymentMethod:
             "exp_year": card.exp_year,
         },
     )
-    transaction.on_commit(lambda: remove_unused_cards(customer), robust=True)
     return payment_method
 
 
@@ -87,6 +120,9 @@ def use_card(
 
     ``stripe_id`` and ``status`` are those of Stripe's mandate, empty when there is none.
     """
+    is_another_card = mandate.payment_method_id not in (None, payment_method.pk)
+    if is_another_card:
+        remove_unused_cards_later(mandate.customer)
     mandate.consent = consent
     mandate.payment_method = payment_method
     mandate.stripe_id = stripe_id or None
@@ -94,10 +130,16 @@ def use_card(
         # The permission for the new card is not in force yet, and the old card is not the one agreed on any more.
         mandate.status = Mandate.Status.PENDING
     mandate.save(update_fields=["consent", "payment_method", "stripe_id", "status"])
+    if is_another_card:
+        subscriptions.use_card(mandate)
     card = {"payment_method": payment_method.stripe_id, "brand": payment_method.brand, "last4": payment_method.last4}
     record(mandate, "card_saved", actor="customer", **card)
     signals.send_on_commit(signals.card_saved, PaymentMethod, mandate=mandate, payment_method=payment_method)
-    return apply_stripe_status(mandate, status)
+    was_active = mandate.status == Mandate.Status.ACTIVE
+    mandate = apply_stripe_status(mandate, status)
+    if was_active and mandate.status == Mandate.Status.ACTIVE:
+        _confirm(mandate)
+    return mandate
 
 
 def apply_stripe_status(mandate: Mandate, stripe_status: str) -> Mandate:
@@ -106,7 +148,7 @@ def apply_stripe_status(mandate: Mandate, stripe_status: str) -> Mandate:
     if status is None:
         # Fail closed, and loudly: a word we do not know must not keep a mandate chargeable.
         logger.error("Mandate %s: Stripe's status %r is unknown", mandate.reference, stripe_status)
-        if mandate.status == Mandate.Status.ACTIVE:
+        if mandate.can_be_held:
             return hold(mandate, by="system", reason=f"unknown status at Stripe: {stripe_status}")
         return mandate
     if status == Mandate.Status.INACTIVE:
@@ -115,8 +157,12 @@ def apply_stripe_status(mandate: Mandate, stripe_status: str) -> Mandate:
         mandate.status = status
         mandate.activated_at = mandate.activated_at or timezone.now()
         mandate.save(update_fields=["status", "activated_at"])
+        # What was paid while the card was saved belongs to the first period, also when midnight was in between.
+        paid = mandate.charges.filter(setup__isnull=False, due_at__lt=mandate.activated_at)
+        paid.update(due_at=mandate.activated_at)
         record(mandate, "mandate_activated", actor="stripe")
         signals.send_on_commit(signals.mandate_activated, Mandate, mandate=mandate)
+        _confirm(mandate)
     return mandate
 
 
@@ -138,7 +184,10 @@ def fail(mandate: Mandate, status: str, *, reason: str) -> Mandate:
 
 
 def hold(mandate: Mandate, *, by: str, reason: str) -> Mandate:
-    """Stop charges until ``resume``. Raises ``KrcardError`` unless the mandate is active or on hold."""
+    """Stop charges until ``resume``. Held once more by somebody else, or for another reason, that is written down too.
+
+    Raises ``KrcardError`` unless the mandate is active or on hold.
+    """
     return _switch(mandate, Mandate.Status.ACTIVE, Mandate.Status.ON_HOLD, "mandate_held", by=by, reason=reason)
 
 
@@ -147,17 +196,65 @@ def resume(mandate: Mandate, *, by: str, reason: str) -> Mandate:
     return _switch(mandate, Mandate.Status.ON_HOLD, Mandate.Status.ACTIVE, "mandate_resumed", by=by, reason=reason)
 
 
+def release(mandate: Mandate, *, by: str, reason: str) -> Mandate:
+    """Take back the hold of ``by`` for ``reason``. Charges are allowed again if nobody else wants them stopped."""
+    with transaction.atomic():
+        mandate = lock(mandate)
+        holds = holds_on(mandate)
+        if mandate.status != Mandate.Status.ON_HOLD or (by, reason) not in holds:
+            return mandate
+        if holds == {(by, reason)}:
+            return resume(mandate, by=by, reason=reason)
+        record(mandate, "mandate_hold_released", actor=by, reason=reason)
+    return mandate
+
+
+def holds_on(mandate: Mandate) -> set[tuple[str, str]]:
+    """Who has put a mandate on hold since it was last resumed and not taken that back, and why."""
+    kinds = ["mandate_held", "mandate_hold_released", "mandate_resumed"]
+    entries = mandate.timeline.filter(kind__in=kinds).order_by("-pk")
+    since = list(takewhile(lambda entry: entry.kind != "mandate_resumed", entries))
+    holds: set[tuple[str, str]] = set()
+    for entry in reversed(since):
+        hold = entry.actor, entry.data["reason"]
+        holds = holds | {hold} if entry.kind == "mandate_held" else holds - {hold}
+    return holds
+
+
 def sync_with_stripe(mandate: Mandate) -> Mandate:
     """Ask Stripe about this mandate's card and mandate, and write down what it says."""
-    card = mandate.payment_method
-    if card and not card.detached_at and not _is_attached(card):
-        card_detached(card)
-    if mandate.stripe_id:
-        status = _status_at_stripe(mandate.stripe_id)
-        with transaction.atomic():
-            apply_stripe_status(lock(mandate), status)
+    finish(compare(mandate))
     mandate.refresh_from_db()
     return mandate
+
+
+def compare(mandate: Mandate) -> Act[None]:
+    """Let card and mandate follow what Stripe says of them now."""
+    card = mandate.payment_method
+    if card and not card.detached_at and not (yield partial(_is_attached, card)):
+        card_detached(card)
+    if mandate.stripe_id:
+        follow_stripe(mandate, (yield partial(_status_at_stripe, mandate.stripe_id)))
+
+
+def follow_stripe(mandate: Mandate, status: str) -> None:
+    """Write down what Stripe says of its mandate, the one that ``mandate`` had when Stripe was asked."""
+    with transaction.atomic():
+        fresh = lock(mandate)
+        # Another card may have come meanwhile, and another mandate at Stripe with it.
+        if fresh.stripe_id == mandate.stripe_id:
+            apply_stripe_status(fresh, status)
+
+
+def name_and_follow(mandate: Mandate, stripe_id: str, status: str) -> None:
+    """Stripe's mandate is known for the first time, of a card that was saved without its name."""
+    with transaction.atomic():
+        fresh = lock(mandate)
+        if fresh.stripe_id or fresh.payment_method_id != mandate.payment_method_id:
+            return
+        fresh.stripe_id = stripe_id
+        fresh.save(update_fields=["stripe_id"])
+        apply_stripe_status(fresh, status)
 
 
 def card_detached(card: PaymentMethod) -> None:
@@ -173,16 +270,23 @@ def card_detached(card: PaymentMethod) -> None:
         signals.send_on_commit(signals.card_removed, PaymentMethod, payment_method=card)
 
 
-def cancel_setup(setup: CardSetup) -> None:
-    """Close an open attempt, and its session at Stripe once this is committed.
+def customer_deleted(customer: Customer) -> None:
+    """Write down that Stripe has deleted a customer: its cards are gone, and no permission outlives them.
 
-    Should the customer be through with it all the same, the card is removed again.
+    The next card is saved to a new Customer at Stripe. Does nothing if ``customer`` has got one since it was read.
     """
-    setup.status = CardSetup.Status.CANCELLED
-    setup.redirect_url = ""
-    setup.save(update_fields=["status", "redirect_url"])
-    if setup.checkout_session_id:
-        transaction.on_commit(lambda: _expire_session(setup), robust=True)
+    with transaction.atomic():
+        fresh = lock(customer)
+        if fresh.stripe_id is None or fresh.stripe_id != customer.stripe_id:
+            return
+        for mandate in lock_all(list(fresh.mandates.exclude(status__in=ENDED))):
+            _end(mandate, Mandate.Status.INACTIVE, by="stripe", reason="the customer was deleted at Stripe")
+        for card in fresh.payment_methods.filter(detached_at=None).order_by("pk"):
+            card_detached(card)
+        fresh.former_stripe_ids = [*fresh.former_stripe_ids, fresh.stripe_id]
+        # Another attempt is another key: under the old one Stripe would answer with the old Customer for a day.
+        fresh.stripe_id, fresh.params, fresh.attempt = None, {}, fresh.attempt + 1
+        fresh.save(update_fields=["former_stripe_ids", "stripe_id", "params", "attempt"])
 
 
 def remove_unused_cards(customer: Customer) -> None:
@@ -190,30 +294,58 @@ def remove_unused_cards(customer: Customer) -> None:
 
     Which ones is read from the rows, so a call that failed is made up for by the next.
     """
-    unused = customer.payment_methods.filter(detached_at=None).exclude(
-        mandates__in=customer.mandates.exclude(status__in=ENDED)
-    )
-    for card in unused:
-        try:
-            gateway.detach_payment_method(card.stripe_id, key=f"krc1-detach-{card.public_id}")
-        except StripeRefusedRequest as error:
-            # Already gone at Stripe, or never there: asking for it is what tells.
-            logger.warning("Card %s could not be detached: %s", card.stripe_id, error.code)
-            if _is_attached(card):
-                _note_failed_removal(card, error)
-                continue
-        except GatewayError as error:
-            _note_failed_removal(card, error)
-            continue
-        card_detached(card)
+    for card in _unused_cards().filter(customer=customer):
+        _remove(card)
 
 
-def _expire_session(setup: CardSetup) -> None:
+def remove_unused_cards_later(customer: Customer) -> None:
+    """Once this transaction has committed: Stripe is not asked before."""
+    transaction.on_commit(lambda: remove_unused_cards(customer), robust=True)
+
+
+def remove_leftover_cards() -> int:
+    """What ``remove_unused_cards`` could not do, because Stripe did not answer or the process died. Returns how many
+    cards were tried. Called by ``krcard_run_due``."""
+    now = timezone.now()
+    rested = Q(removal_tried_at=None) | Q(removal_tried_at__lte=now - TRY_REMOVAL_AGAIN)
+    cards = list(_unused_cards().filter(rested, **of_this_key("customer")))
+    for card in cards:
+        _remove(card)
+    return len(cards)
+
+
+def _confirm(mandate: Mandate) -> None:
+    """Send the customer what they agreed to, once for each agreement."""
+    if conf.CONFIRM_AGREEMENT:
+        about = f"confirmed:{mandate.consent.public_id}"
+        text = text_for(mandate.consent.terms, mandate.consent.language)
+        notices.write(mandate, Notice.Kind.AGREEMENT_CONFIRMED, about=about, consent=mandate.consent, terms=text)
+
+
+def _unused_cards() -> QuerySet[PaymentMethod]:
+    living = Mandate.objects.exclude(status__in=ENDED).exclude(payment_method=None)
+    return PaymentMethod.objects.filter(detached_at=None).exclude(pk__in=living.values("payment_method"))
+
+
+def _remove(card: PaymentMethod) -> None:
+    tries = F("removal_tries") + 1
+    PaymentMethod.objects.filter(pk=card.pk).update(removal_tried_at=timezone.now(), removal_tries=tries)
     try:
-        gateway.expire_checkout_session(setup.checkout_session_id, key=f"krc1-expire-{setup.public_id}")
+        gateway.detach_payment_method(card.stripe_id, key=f"krc1-detach-{card.public_id}-{card.removal_tries}")
+    except StripeRefusedRequest as error:
+        # Already gone at Stripe, or never there: asking for it is what tells.
+        logger.warning("Card %s could not be detached: %s", card.stripe_id, error.code)
+        try:
+            attached = _is_attached(card)
+        except GatewayError:
+            attached = True
+        if attached:
+            _note_failed_removal(card, error)
+            return
     except GatewayError as error:
-        # It ends by itself at expires_at.
-        logger.warning("Session %s could not be closed: %s", setup.checkout_session_id, error)
+        _note_failed_removal(card, error)
+        return
+    card_detached(card)
 
 
 def _status_at_stripe(stripe_id: str) -> str:
@@ -248,25 +380,57 @@ def _end(mandate: Mandate, status: str, *, by: str, reason: str) -> Mandate:
     mandate.end_reason = reason
     mandate.save(update_fields=["status", "ended_at", "ended_by", "end_reason"])
     record(mandate, "mandate_ended", actor=by, status=str(status), reason=reason)
+    subscriptions.end_all(mandate, by=by, reason=reason)
     for setup in mandate.setups.filter(status=CardSetup.Status.OPEN):
         cancel_setup(setup)
-    unsent = mandate.charges.filter(status__in=[Charge.Status.SCHEDULED, Charge.Status.READY], first_sent_at=None)
-    unsent.update(status=Charge.Status.CANCELLED)
+    _close_amendments(mandate)
+    charges = mandate.charges
+    unsent = charges.filter(status__in=[Charge.Status.SCHEDULED, Charge.Status.READY], first_sent_at=None)
+    unsent.update(status=Charge.Status.CANCELLED, next_step_at=None)
+    # No retry comes after this, and what waits for the customer is called off at Stripe with the next step.
+    charges.filter(status=Charge.Status.DECLINED).update(next_step_at=None)
+    charges.filter(status=Charge.Status.ACTION_REQUIRED, invoice_id=None).update(next_step_at=timezone.now())
+    if mandate.activated_at:
+        notices.write(mandate, Notice.Kind.MANDATE_ENDED, about=f"ended:{mandate.public_id}")
     signals.send_on_commit(signals.mandate_ended, Mandate, mandate=mandate)
-    transaction.on_commit(lambda: remove_unused_cards(mandate.customer), robust=True)
+    transaction.on_commit(lambda: _call_off(mandate), robust=True)
+    remove_unused_cards_later(mandate.customer)
     return mandate
+
+
+def _close_amendments(mandate: Mandate) -> None:
+    """Nobody is asked any more about an agreement that has ended."""
+    for amendment in mandate.amendments.filter(status__in=Amendment.OPEN):
+        about = {"amendment": str(amendment.public_id), "terms": str(amendment.terms)}
+        record(mandate, "amendment_cancelled", actor=mandate.ended_by, **about)
+    mandate.amendments.filter(status__in=Amendment.OPEN).update(status=Amendment.Status.CANCELLED)
+    mandate.amendments.update(next_step_at=None)
+
+
+def _call_off(mandate: Mandate) -> None:
+    """What waits for the customer at the issuer can be paid even without a saved card, unless it is cancelled."""
+    # What is paid while a card is saved is closed with its attempt, and a subscription's invoice with that.
+    for charge in mandate.charges.filter(status=Charge.Status.ACTION_REQUIRED, setup=None, invoice_id=None):
+        try:
+            gateway.cancel_payment_intent(charge.stripe_id, key=f"krc1-cancel-{charge.public_id}")
+        except GatewayError as error:
+            logger.warning("Charge %s could not be called off: %s. krcard_run_due does it.", charge.public_id, error)
 
 
 def _switch(mandate: Mandate, source: str, target: str, kind: str, *, by: str, reason: str) -> Mandate:
     with transaction.atomic():
         mandate = lock(mandate)
-        if mandate.status == target:
-            return mandate
-        if mandate.status != source:
+        if mandate.status not in (source, target):
             raise KrcardError(f"Mandate {mandate.reference} is {mandate.status}, not {source}.")
+        if mandate.status == target and (kind != "mandate_held" or (by, reason) in holds_on(mandate)):
+            return mandate
         mandate.status = target
         mandate.save(update_fields=["status"])
         record(mandate, kind, actor=by, reason=reason)
+        if target == Mandate.Status.ON_HOLD:
+            subscriptions.hold_all(mandate)
+        else:
+            subscriptions.release_all(mandate)
     return mandate
 
 

@@ -12,13 +12,18 @@ from django_krcard.sandbox import control
 
 REQUIRED = ["autopay", "save_card"]
 
-#: `{often}` and `{much}` are told by the rule, so that the words fit it.
+#: What stands in braces is told by the rule, so that the words fit it. `count`, `notice`, `validity` and `limit` are
+#: said where the rule has them.
 WORDS = {
     "ko": {
         "title": "멤버십 자동결제 약관",
         "permission": "회사가 고객을 대신하여 멤버십 이용료 결제를 시작하는 것에 동의합니다.",
         "timing": "결제 주기: {often}",
+        "count": "{every} 최대 {rule.max_charges_per_period}회 결제합니다.",
+        "notice": "결제 {rule.notice_days}일 전에 알려 드립니다.",
+        "validity": "동의는 {rule.valid_for_days}일 동안 유효합니다.",
         "amount_basis": "매회 {much}(부가세 포함)입니다.",
+        "limit": "{every} 모두 합해 {limit}을 넘지 않습니다.",
         "cancellation": "언제든지 내 카드 화면에서 해지할 수 있으며 해지 즉시 결제가 중단됩니다.",
         "labels": {
             "autopay": "자동결제 이용 동의",
@@ -30,7 +35,11 @@ WORDS = {
         "title": "Membership: terms of automatic payment",
         "permission": "You allow us to start payments for the membership on your behalf.",
         "timing": "Payments are made: {often}.",
+        "count": "There are at most {rule.max_charges_per_period} payments {every}.",
+        "notice": "You are told {rule.notice_days} days before a payment.",
+        "validity": "Your agreement is valid for {rule.valid_for_days} days.",
         "amount_basis": "Each payment is {much}, VAT included.",
+        "limit": "Together they never exceed {limit} {every}.",
         "cancellation": "You can cancel at any time on the page with your cards. Payments then stop at once.",
         "labels": {
             "autopay": "I agree to automatic payments",
@@ -87,13 +96,21 @@ class PublishedTerms(TermsFactory):
         services.publish_terms(terms, by="system")
 
 
-def in_words(name):
+def in_words(name, **more):
+    """The sentence of this name, and that of each further one whose field the rule has."""
+
     def tell(text):
         with translation.override(text.language):
             rule = text.terms.rule
-            return words_in(text.language)[name].format(
-                often=formatting.how_often(rule), much=formatting.how_much(rule)
-            )
+            names = [name, *(other for other, field in more.items() if getattr(rule, field))]
+            told = {
+                "rule": rule,
+                "often": formatting.how_often(rule),
+                "much": formatting.how_much(rule),
+                "every": formatting.each_period(rule),
+                "limit": formatting.won(rule.max_amount_per_period),
+            }
+            return " ".join(words_in(text.language)[name] for name in names).format(**told)
 
     return factory.LazyAttribute(tell)
 
@@ -109,8 +126,8 @@ class TermsTextFactory(factory.django.DjangoModelFactory):
     language = "ko"
     title = in_words("title")
     permission = in_words("permission")
-    timing = in_words("timing")
-    amount_basis = in_words("amount_basis")
+    timing = in_words("timing", count="max_charges_per_period", notice="notice_days", validity="valid_for_days")
+    amount_basis = in_words("amount_basis", limit="max_amount_per_period")
     cancellation = in_words("cancellation")
 
     @factory.lazy_attribute

@@ -5,6 +5,7 @@ All fixtures need pytest-django. Those that reach Stripe's sandbox make the test
 transaction that wraps a plain `db` test, what a site does after the commit (our signals!) would never happen.
 """
 
+import sys
 from importlib import import_module
 
 import pytest
@@ -19,12 +20,21 @@ def kit(name):
         pytest.fail("factory-boy is missing: pip install 'django-krcard[testing]'", pytrace=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _krcard_flush():
+    """Consents cannot be removed, except by the flush between transactional tests."""
+    # Where Django is not set up, nothing was imported of it so far, and nothing will be by us.
+    apps = getattr(sys.modules.get("django.apps"), "apps", None)
+    if apps and apps.ready and apps.is_installed("django_krcard"):
+        import_module("django_krcard.testing.flush").allow_flush()
+
+
 @pytest.fixture
 def krcard_sandbox(settings, transactional_db):
     """Stripe in a box, empty and switched on for this test, with the functions of `sandbox.control`.
 
     `krcard_sandbox.decline_next("insufficient_funds")`, `.authorise(session_id)`, `.advance(days=1)`, …; its books:
-    `.payment_intents()`, `.charges()`, `.sessions()`, each a list, oldest first.
+    `.payment_intents()`, `.charges()`, `.sessions()`, `.setup_intents()`, each a list, oldest first.
     """
     kit("site").check()
     return kit("sandbox").switch_on(settings)

@@ -36,6 +36,9 @@ class Sandbox:
     def charges(self) -> list[dict[str, Any]]:
         return books("charge")
 
+    def setup_intents(self) -> list[dict[str, Any]]:
+        return books("setup_intent")
+
     def sessions(self) -> list[dict[str, Any]]:
         return books("checkout.session")
 

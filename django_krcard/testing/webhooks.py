@@ -27,6 +27,8 @@ class Events:
             "request": {"id": None, "idempotency_key": None},
             "type": type,
         }
+        if conf.STRIPE_ACCOUNT:
+            event["account"] = conf.STRIPE_ACCOUNT
         return self.post_raw(json.dumps(event | changes))
 
     def post_raw(

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from urllib.parse import urljoin
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from django.http import HttpRequest
 from django.utils.cache import add_never_cache_headers
+from django.utils.module_loading import import_string
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
 from django_krcard.conf import conf
+from django_krcard.models import Customer
 from django_krcard.transactions import never_atomic
+
+
+def is_safe(address: str) -> bool:
+    """Whether a customer may be sent there: Stripe speaks https, and only what stands in for it may do otherwise."""
+    scheme = urlsplit(address).scheme
+    return scheme == "https" or (scheme == "http" and bool(conf.SANDBOX or conf.STRIPE_API_BASE))
 
 
 class PageView(TemplateResponseMixin, ContextMixin, View):
@@ -40,6 +49,24 @@ class PageView(TemplateResponseMixin, ContextMixin, View):
         response.headers["Referrer-Policy"] = "same-origin"
         response.headers["X-Robots-Tag"] = "noindex"
         return response
+
+    def get_customer(self, request: HttpRequest) -> Customer | None:
+        """Who pays, if it is not the signed-in user: an organisation of theirs, say. Every page asks here.
+
+        ``KRCARD_GET_CUSTOMER`` answers for all of them at once.
+        """
+        return import_string(conf.GET_CUSTOMER)(request) if conf.GET_CUSTOMER else None
+
+    def theirs(self, request: HttpRequest, path: str = "customer") -> dict[str, Any]:
+        """The filter for what the visitor may see and end. ``path`` leads to the customer."""
+        customer = self.get_customer(request)
+        return {path: customer} if customer else {f"{path}__user": request.user}
+
+    def is_theirs(self, request: HttpRequest, customer: Customer) -> bool:
+        if not request.user.is_authenticated:
+            return False
+        payer = self.get_customer(request)
+        return customer == payer if payer else customer.user_id == request.user.pk
 
     def show(self, *, status: int = 200, template: str | None = None, **context):
         names = [template] if template else self.get_template_names()

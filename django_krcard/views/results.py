@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ValidationError
 from django.http import Http404, JsonResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 
 from django_krcard.exceptions import GatewayError, SetupNotAllowed
+from django_krcard.forms import PAGES, sign_payment
 from django_krcard.models import CardSetup
-from django_krcard.services import checkout
-from django_krcard.services.charges import next_payment_on
+from django_krcard.services import first_payments, setups
+from django_krcard.services.gate import next_payment_on
 from django_krcard.views.base import PageView
 
 logger = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ class SetupView(PageView):
 
     def get(self, request, public_id):
         setup = self.get_setup(public_id)
-        self.is_owner = setup.consent.customer.user_id is not None and setup.consent.customer.user_id == request.user.pk
+        self.is_owner = self.is_theirs(request, setup.consent.customer)
         if request.user.is_authenticated and not self.is_owner:
             raise Http404("No such attempt.")
         return self.answer(self.ask_stripe(setup))
@@ -54,7 +57,7 @@ class SetupView(PageView):
         if setup.status == Status.COMPLETE or (recently and not self.is_owner):
             return setup
         try:
-            checkout.complete(setup)
+            setups.complete(setup)
         except GatewayError:
             # Logged at the door. The page says what we know; the webhook or the next look brings the rest.
             return setup
@@ -95,9 +98,31 @@ class SuccessView(SetupView):
             mandate=setup.mandate if mine else None,
             payment_method=setup.mandate.payment_method if mine else None,
             failure_code=setup.failure_code if self.is_owner else "",
-            retry_url=reverse("krcard:consent", args=[setup.consent.terms.slug]),
+            charge=first_payments.of(setup) if self.is_owner else None,
+            retry_url=self.retry_url(setup),
             continue_url=setup.redirect_url if self.is_owner and setup.is_open else "",
         )
+
+    def retry_url(self, setup: CardSetup) -> str:
+        """The same page as before, and what was to be paid there."""
+        page = reverse(PAGES[setup.flow], args=[setup.consent.terms.slug])
+        payment = first_payments.of(setup) if self.is_owner else None
+        if payment is None:
+            return page
+        wanted = first_payments.Payment(payment.amount, payment.reference, payment.description)
+        return f"{page}?{urlencode({'pay': sign_payment(wanted, str(self.request.user.pk))})}"
+
+
+class ReturnView(SuccessView):
+    """GET ``return/<public_id>/``: back from the Direct API.
+
+    Stripe adds a client secret to the address. It is not read, and does not stay in the browser's address or history.
+    """
+
+    def get(self, request, public_id):
+        if request.GET:
+            return redirect(request.path)
+        return super().get(request, public_id)
 
 
 class CancelView(SuccessView):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
-import uuid
-from datetime import timedelta
-from typing import Any
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
@@ -14,24 +16,72 @@ from django.utils import timezone
 
 from django_krcard import signals
 from django_krcard.conf import conf
+from django_krcard.exceptions import SetupNotAllowed, StripeRefusedRequest
 from django_krcard.models import Event
-from django_krcard.webhooks.handlers import HANDLERS
+from django_krcard.webhooks import messages
+from django_krcard.webhooks.handlers import HANDLERS, NotHereYet
 
 logger = logging.getLogger(__name__)
 
 Status = Event.Status
 
+#: Whoever has claimed an event is given so long; then it is taken for dead, and the event is anybody's again.
 LEASE = timedelta(minutes=2)
-#: After each failure; when they are used up, the event is given up and waits for a person.
+#: After each failure, give or take a fifth; the last one again and again.
 RETRY_AFTER = [timedelta(minutes=m) for m in (1, 5, 30, 120, 360, 720, 1440)]
+#: So long Stripe knocks by itself. Then the event is given up and waits for a person.
+GIVE_UP_AFTER = timedelta(days=3)
+#: Rows read at a time.
+CHUNK = 500
 
 
 def receive(body: bytes) -> Event:
-    """Store a verified message, work it off, and return its row. The same message again finds the same row."""
-    event = _store(body)
-    if event.status in Event.OPEN:
-        event = process(event.pk)
-    return event
+    """Store a verified message, work it off, and return its row. The same message again finds the same row.
+
+    What goes wrong while it is worked off is written to the row and tried again later; it is not raised.
+    """
+    event, is_new = keep(body, claimed=True)
+    if event.status not in Event.OPEN:
+        return event
+    return _work_off(event) if is_new else process(event.pk)
+
+
+def keep(body: bytes, *, claimed: bool = False, queued: bool = False) -> tuple[Event, bool]:
+    """Store a verified message once. Returns its row, and whether it is new.
+
+    ``claimed``: the caller will work it off; ``queued``: will make a task of it. Until then nobody else does.
+    """
+    now = timezone.now()
+    try:
+        message = messages.read(body, HANDLERS)
+    except messages.Unusable as problem:
+        # Stripe signed it, so it is kept, but no retry would make it readable.
+        logger.error("A signed message could not be used: %s", problem)
+        row = Event(stripe_id=f"unusable-{hashlib.sha256(body).hexdigest()}", status=Status.QUARANTINED)
+        row.last_error = str(problem)
+    else:
+        is_ours = (message.livemode, message.account) == (conf.LIVEMODE, conf.STRIPE_ACCOUNT)
+        row = Event(
+            stripe_id=message.id,
+            type=message.type,
+            livemode=message.livemode,
+            account=message.account,
+            api_version=message.api_version,
+            created=message.created,
+            status=Status.RECEIVED if is_ours else Status.FOREIGN,
+        )
+    row.body, row.received_at = body, now
+    if row.status == Status.RECEIVED and claimed:
+        row.lease_until = row.next_attempt_at = now + LEASE
+        row.attempts = 1
+    if row.status == Status.RECEIVED and queued:
+        row.queued_at = now
+    try:
+        with _savepoint():
+            row.save(force_insert=True)
+    except IntegrityError:
+        return Event.objects.get(stripe_id=row.stripe_id), False
+    return row, True
 
 
 def process(pk: int, *, again: bool = False) -> Event:
@@ -39,96 +89,112 @@ def process(pk: int, *, again: bool = False) -> Event:
 
     What goes wrong is written to the row and tried again later; it is not raised.
     """
-    if not _claim(pk, again=again):
-        return Event.objects.get(pk=pk)
+    claimed = _claim(pk, again=again)
     event = Event.objects.get(pk=pk)
-    handler = HANDLERS.get(event.type)
-    if handler is None:
-        return _close(event, Status.IGNORED)
-    try:
-        handler(_parsed(bytes(event.body))["data"]["object"])
-    except Exception as error:
-        # Whatever it is, one bad message must not stop the others; the row keeps it, and Stripe hears a 500.
-        logger.exception("Event %s (%s) failed", event.stripe_id, event.type)
-        return _failed(event, error)
-    event = _close(event, Status.DONE)
-    signals.send_on_commit(signals.event_processed, Event, event=event)
-    return event
+    return _work_off(event) if claimed else event
 
 
-def _store(body: bytes) -> Event:
-    message = _parsed(body)
-    if problem := _unusable(message):
-        # Stripe signed it, so it is kept, but no retry would make it readable.
-        logger.error("A signed message could not be used: %s", problem)
-        return Event.objects.create(
-            stripe_id=f"unusable-{uuid.uuid4()}", body=body, status=Status.QUARANTINED, last_error=problem
-        )
-    foreign = message["livemode"] != conf.LIVEMODE or bool(message.get("account"))
-    row = {
-        "type": message["type"],
-        "livemode": message["livemode"],
-        "account": _printable(message.get("account"), 255),
-        "api_version": _printable(message.get("api_version"), 64),
-        "body": body,
-        "status": Status.FOREIGN if foreign else Status.RECEIVED,
-    }
-    try:
-        with transaction.atomic():
-            return Event.objects.create(stripe_id=message["id"], **row)
-    except IntegrityError:
-        return Event.objects.get(stripe_id=message["id"])
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _unusable(message: Any) -> str:
-    """Why a message cannot be used, or nothing. Only an event that says what and about what is one."""
-    if not isinstance(message, dict) or message.get("object") != "event":
-        return "not an event"
-    event_id, kind, data = message.get("id"), message.get("type"), message.get("data")
-    if not (isinstance(event_id, str) and 0 < len(event_id) <= 255 and event_id.isprintable()):
-        return "no usable id"
-    if not (isinstance(kind, str) and 0 < len(kind) <= 255 and kind.isprintable()):
-        return "no usable type"
-    if not isinstance(message.get("livemode"), bool):
-        return "no mode"
-    subject = data.get("object") if isinstance(data, dict) else None
-    if not isinstance(subject, dict) or (kind in HANDLERS and not isinstance(subject.get("id"), str)):
-        return "no object"
-    return ""
-
-
-def _printable(value: Any, length: int) -> str:
-    """For columns that only inform: databases refuse some of what JSON can hold."""
-    return value[:length] if isinstance(value, str) and value.isprintable() else ""
+def due(now: datetime, which: Q | None = None) -> Iterator[int]:
+    """The events that wait to be worked off, the oldest first, each once. In flat memory."""
+    waiting = Event.objects.filter(which or Q(), _free(now), status__in=Event.OPEN)
+    waiting = waiting.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)).order_by("created", "pk")
+    after = Q()
+    while chunk := list(waiting.filter(after).values_list("created", "pk")[:CHUNK]):
+        yield from (pk for _created, pk in chunk)
+        created, pk = chunk[-1]
+        after = Q(created__gt=created) | Q(created=created, pk__gt=pk)
 
 
 def _claim(pk: int, *, again: bool) -> bool:
     now = timezone.now()
-    free = Q(lease_until=None) | Q(lease_until__lt=now)
-    events = Event.objects.filter(free, pk=pk).exclude(status__in=[Status.QUARANTINED, Status.FOREIGN])
+    # Where the retention is over there is nothing left to work off.
+    events = Event.objects.filter(_free(now), pk=pk).exclude(status__in=Event.NEVER).exclude(body=b"")
     if not again:
         events = events.filter(status__in=Event.OPEN)
-    return events.update(lease_until=now + LEASE, attempts=F("attempts") + 1) == 1
+    lease = {"lease_until": now + LEASE, "next_attempt_at": now + LEASE}
+    return events.update(**lease, attempts=F("attempts") + 1) == 1
 
 
-def _close(event: Event, status: str) -> Event:
-    event.status, event.lease_until, event.next_attempt_at, event.last_error = status, None, None, ""
-    event.save(update_fields=["status", "lease_until", "next_attempt_at", "last_error"])
-    return event
+def _free(now: datetime) -> Q:
+    return Q(lease_until=None) | Q(lease_until__lt=now)
 
 
-def _failed(event: Event, error: Exception) -> Event:
-    more = event.attempts <= len(RETRY_AFTER)
-    event.status = Status.FAILED if more else Status.DEAD
-    event.next_attempt_at = timezone.now() + RETRY_AFTER[event.attempts - 1] if more else None
-    event.lease_until = None
-    event.last_error = f"{type(error).__name__}: {error}"[:1000]
-    event.save(update_fields=["status", "lease_until", "next_attempt_at", "last_error"])
-    return event
+class Overtaken(Exception):
+    """Our claim has run out, and somebody else has the event, or is through with it."""
+
+
+def _work_off(event: Event) -> Event:
+    """Let the handler look and ask, then write what it returns, in one transaction with the end of the event."""
+    try:
+        left = _carried_out(event)
+    except Overtaken:
+        logger.warning("Event %s (%s) took too long: somebody else took it over", event.stripe_id, event.type)
+        return Event.objects.get(pk=event.pk)
+    if left.status == Status.DONE:
+        signals.send_on_commit(signals.event_processed, Event, event=left)
+    return left
+
+
+def _carried_out(event: Event) -> Event:
+    handler = HANDLERS.get(event.type)
+    if handler is None:
+        return _leave(event, Status.IGNORED)
+    try:
+        write = handler(messages.read(bytes(event.body)).subject())
+        if not callable(write):
+            return _leave(event, Status.DONE)
+        with transaction.atomic():
+            # Before it is written: whoever was overtaken ends here.
+            left = _leave(event, Status.DONE)
+            write()
+        return left
+    except Overtaken:
+        raise
+    except NotHereYet as reason:
+        logger.info("Event %s (%s) waits: %s", event.stripe_id, event.type, reason)
+        return _try_again(event, Status.RECEIVED, reason)
+    except Exception as error:
+        # Whatever it is, one bad message must not stop the others; the row keeps it, and Stripe hears a 500.
+        logger.exception("Event %s (%s) failed", event.stripe_id, event.type)
+        if _is_hopeless(error):
+            return _leave(event, Status.DEAD, error)
+        return _try_again(event, Status.FAILED, error)
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Stripe has told us of what Stripe does not have, or what is somebody else's: a person must look."""
+    missing = isinstance(error, StripeRefusedRequest) and error.code == "resource_missing"
+    return missing or isinstance(error, SetupNotAllowed)
+
+
+def _try_again(event: Event, status: str, error: Exception) -> Event:
+    now = timezone.now()
+    if now - event.received_at > GIVE_UP_AFTER:
+        return _leave(event, Status.DEAD, error)
+    # Stripe's own knocks are tries, too, so there may be many. Not all at the same moment: what failed together would
+    # fail together again.
+    pause = RETRY_AFTER[min(event.attempts, len(RETRY_AFTER)) - 1] * random.uniform(0.8, 1.2)
+    return _leave(event, status, error, now + pause)
+
+
+def _leave(event: Event, status: str, error: Exception | None = None, next_attempt_at: datetime | None = None) -> Event:
+    """Give the claim back, and write down what became of the event. Raises ``Overtaken``."""
+    words = f"{type(error).__name__}: {error}"[:1000] if error else ""
+    end = {
+        "status": status,
+        "lease_until": None,
+        "next_attempt_at": next_attempt_at,
+        # What others raise may hold what no database takes.
+        "last_error": words.encode("utf-8", "backslashreplace").decode().replace("\0", ""),
+    }
+    if not Event.objects.filter(pk=event.pk, lease_until=event.lease_until).update(**end):
+        raise Overtaken
+    left = copy(event)
+    for name, value in end.items():
+        setattr(left, name, value)
+    return left
+
+
+def _savepoint() -> AbstractContextManager:
+    """Around a statement that may fail inside of a transaction. Alone it needs none, and each would be two more."""
+    return transaction.atomic() if transaction.get_connection().in_atomic_block else nullcontext()

@@ -1,14 +1,18 @@
-"""Charging from the page of a mandate."""
+"""Charging from the page of a mandate, now and later."""
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connections
 from django.urls import reverse
+from django.utils import timezone
 
+from django_krcard import services
 from django_krcard.models import Charge, Event
 from django_krcard.sandbox import control
 from tests.admin.pages import act, page
-from tests.factories import as_used_terms
+from tests.factories import PublishedTerms, as_used_terms
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,8 +82,8 @@ def test_what_the_terms_do_not_cover_is_refused_with_the_reason(boss, mandate, l
         ),
         (
             lambda: [control.fail_next("POST", "payment_intents", status=429) for _try in "123"],
-            "unknown",
-            "Nobody knows yet",
+            "ready",
+            "Not charged yet: Stripe turned ₩12,900 away",
         ),
     ],
 )
@@ -123,3 +127,83 @@ def test_charging_works_on_a_site_that_wraps_every_request_in_a_transaction(boss
     again = {"action": "process_again", "_selected_action": [event.pk for event in Event.objects.all()]}
     boss.post(reverse("admin:krcard_event_changelist"), again)
     assert set(Event.objects.values_list("status", flat=True)) <= {"done", "ignored"}
+
+
+# --- later ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def morning():
+    """Nine o'clock in Seoul, a few days from now, as a form says it and as the database does."""
+    day = timezone.now().date() + timedelta(days=5)
+    return f"{day}T09:00", datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def test_scheduling_in_the_time_of_the_terms(boss, used_by_minji, ledger, morning):
+    typed, moment = morning
+    answer = act(boss, used_by_minji, "schedule", amount=9_000, due_at=typed, reason="as agreed by phone")
+
+    charge = Charge.objects.get()
+    assert (charge.status, charge.amount, charge.due_at) == ("scheduled", 9_000, moment)
+    assert (charge.requested_by, charge.reason) == ("staff:boss", "as agreed by phone")
+    assert f"₩9,000 will be charged on {moment.day} {moment:%b %Y} 09:00 KST." in answer.text
+    assert ledger() == []
+
+
+def test_the_form_begins_with_what_the_terms_say(boss, mandate):
+    services.charge(mandate, 12_900, reference="2026-11")
+    form = boss.get(page(mandate, "schedule"), follow=True).context["form"]
+
+    next_on = services.next_payment_on(mandate)
+    assert (form["amount"].value(), form["due_at"].value().isoformat()[:16]) == (12_900, f"{next_on}T10:00")
+    assert f'value="{next_on}T10:00"' in str(form["due_at"])
+
+
+def test_sending_the_page_twice_plans_one_charge(boss, used_by_minji, morning):
+    here = boss.get(page(used_by_minji, "schedule"))["Location"]
+    reference = boss.get(here).context["form"]["reference"].value()
+    data = {"reference": reference, "amount": 9_000, "due_at": morning[0], "reason": "taxi"}
+    for _time in range(2):
+        boss.post(here, data)
+    answer = boss.post(here, data | {"amount": 8_000}, follow=True)
+
+    assert Charge.objects.count() == 1
+    assert "already used to plan another charge" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"amount": 13_900}, "Not planned. The customer agreed to another amount."),
+        ({"due_at": "2020-01-01T09:00"}, "This moment is over."),
+        ({"due_at": "tomorrow"}, "Enter a valid date/time."),
+        ({"reason": " "}, "This field is required."),
+    ],
+)
+def test_what_cannot_be_planned_is_explained(boss, mandate, morning, changed, sentence):
+    answer = act(boss, mandate, "schedule", **{"due_at": morning[0], "reason": "monthly"} | changed)
+
+    assert sentence in answer.text
+    assert not Charge.objects.filter(status="scheduled").exists()
+
+
+def test_the_page_tells_when_the_customer_hears_of_it(boss, save_card):
+    mandate = save_card(PublishedTerms(notice_days=7))
+    assert "Days before: 7." in boss.get(page(mandate, "schedule"), follow=True).text
+
+
+def test_planning_is_charging(staff, mandate):
+    reviewer = staff("view_mandate", "charge_mandate")
+    assert reviewer.get(page(mandate, "schedule"), follow=True).status_code == 200
+
+    services.revoke(mandate, by="customer", reason="enough")
+    assert page(mandate, "schedule") not in reviewer.get(page(mandate)).text
+
+
+def test_looking_is_not_planning(staff, mandate, morning):
+    reviewer = staff("view_mandate")
+    data = {"reference": "admin-" + "0" * 32, "amount": 12_900, "due_at": morning[0], "reason": "x"}
+
+    assert reviewer.get(page(mandate, "schedule")).status_code == 403
+    assert reviewer.post(page(mandate, "schedule"), data).status_code == 403
+    assert not Charge.objects.exists()

@@ -1,13 +1,18 @@
 """The page of a mandate, and the acts that are not about money."""
 
+from datetime import timedelta
+
 import pytest
-from django.db import connection
+from django.utils import timezone
 
 from django_krcard import services
 from django_krcard.admin.display import stripe_id
-from django_krcard.models import PaymentMethod, TimelineEntry
+from django_krcard.admin.mandate_page import masked
+from django_krcard.models import Charge, Notice, PaymentMethod, TimelineEntry
 from django_krcard.sandbox import control
 from tests.admin.pages import act, page
+from tests.factories import as_used_terms
+from tests.unguarded import tamper
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,8 +42,7 @@ def test_the_page_shows_what_proves_the_agreement(boss, mandate):
 
 
 def test_a_record_that_was_tampered_with_is_shown_as_broken(boss, mandate):
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE krcard_consent SET ticked = '[]'")
+    tamper("UPDATE krcard_consent SET ticked = '[]'")
 
     text = boss.get(page(mandate)).text
     assert "DOES NOT match its hash" in text
@@ -75,6 +79,72 @@ def test_ids_lead_to_the_dashboard(settings, value, livemode, address):
     settings.KRCARD_SANDBOX = False
     link = stripe_id(value, livemode=livemode)
     assert (f'href="{address}"' in link) if address else ("href" not in link)
+
+
+# --- what became of the payments --------------------------------------------------------------------
+
+
+@pytest.fixture
+def used(save_card):
+    """An agreement to pay what was used: up to 30,000 won a time, 100,000 a month."""
+    return save_card(as_used_terms(max_retries=1, retry_after_days=3))
+
+
+def test_refunds_and_disputes_stand_beside_their_payment(boss, used):
+    charge = services.charge(used, 9_000, reference="taxi")
+    services.refund(charge, 4_000, reference="too much", reason="two passengers only")
+    text = boss.get(page(used)).text
+    assert "Refund: ₩4,000" in text
+    assert "two passengers only" in text
+    assert "dispute" not in text
+
+    control.dispute(charge.stripe_id)
+    charge.refresh_from_db()
+    text = boss.get(page(used)).text
+    assert "disputed: an answer is needed" in text
+    assert charge.dispute_id in text
+
+
+def test_what_happens_next_by_itself_is_told(boss, used):
+    control.decline_next("card_declined", "insufficient_funds")
+    charge = services.charge(used, 9_000, reference="taxi")
+    text = boss.get(page(used)).text
+    assert "after a declined payment one more try after 3 days" in text
+    assert "tried again" in text
+    assert "overdue" not in text
+
+    Charge.objects.filter(pk=charge.pk).update(next_step_at=timezone.now() - timedelta(days=1))
+    assert "overdue: krcard_run_due does not run" in boss.get(page(used)).text
+
+
+def test_what_the_customer_was_told_and_where(boss, staff, used):
+    charge = services.charge(used, 9_000, reference="taxi")
+    told = Notice.objects.get(kind="charge_succeeded")
+    assert told.sent_at
+
+    text = boss.get(page(used)).text
+    for shown in ("payment made", told.subject, told.address, page(charge)):
+        assert shown in text
+    reviewer = staff("view_mandate").get(page(used)).text
+    assert told.subject in reviewer
+    assert told.address not in reviewer
+    assert masked(told.address) in reviewer
+
+
+def test_what_could_not_be_told_is_seen(boss, used):
+    services.charge(used, 9_000, reference="taxi")
+    Notice.objects.update(sent_at=None, next_attempt_at=None, last_error="SMTPServerDisconnected")
+
+    text = boss.get(page(used)).text
+    assert "not sent" in text
+    assert "SMTPServerDisconnected" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [("minji@example.com", "mi…@example.com"), ("01012345678", "010…"), ("", "")]
+)
+def test_a_masked_address_is_enough_to_recognise(address, shown):
+    assert masked(address) == shown
 
 
 # --- ending, holding, comparing --------------------------------------------------------------------

@@ -121,6 +121,21 @@ def test_lists_know_when(api, saved):
     assert api.payment_intents.list({"customer": "cus_other"}).data == []
 
 
+def test_what_somebody_paid_since_then_turns_pages(api, saved):
+    """How a lost answer is looked up."""
+    api.payment_intents.create(charge_params(saved))
+    control.advance(timedelta(hours=1))
+    since = int(control.now().timestamp())
+    other = api.customers.create({"name": "박서준"})
+    made = [api.payment_intents.create(charge_params(saved)).id for _ in range(3)]
+    api.payment_intents.create({"amount": 100, "currency": "krw", "customer": other.id})
+
+    first = api.payment_intents.list({"customer": saved.customer, "created": {"gte": since}, "limit": 2})
+
+    assert ([each.id for each in first.data], first.has_more) == ([made[2], made[1]], True)
+    assert [each.id for each in first.auto_paging_iter()] == made[::-1]
+
+
 @pytest.mark.parametrize(
     "params", [{"limit": 0}, {"limit": 101}, {"starting_after": "pi_x"}, {"ending_before": "pi_x"}, {"colour": "red"}]
 )

@@ -72,6 +72,17 @@ def test_a_charge_that_is_processing_is_settled(api, saved, outcome, status):
     assert api.payment_intents.retrieve(intent.id).status == status
 
 
+@pytest.mark.parametrize(("outcome", "status"), [("succeeded", "succeeded"), ("failed", "requires_payment_method")])
+def test_the_customer_finishes_a_payment(api, saved, outcome, status):
+    made = api.payment_intents.create({"amount": 100, "currency": "krw", "customer": saved.customer})
+    here = {"payment_method": saved.card, "return_url": "http://127.0.0.1:8000/"}
+    intent = api.payment_intents.confirm(made.id, here)
+    assert intent.next_action.redirect_to_url.url in play("status")
+
+    assert status in play("finish-payment", intent.id, "--outcome", outcome)
+    assert api.payment_intents.retrieve(intent.id).status == status
+
+
 def test_a_card_is_detached(api, saved):
     play("detach", saved.card)
     assert api.payment_methods.retrieve(saved.card).customer is None

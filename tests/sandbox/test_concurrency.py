@@ -61,6 +61,24 @@ def test_a_session_is_completed_once(api, customer, session):
     assert len(api.customers.payment_methods.list(customer.id).data) == 1
 
 
+def test_one_payment_intent_is_paid_once(api, saved):
+    """Her click, the shop's own try, and both of them many times."""
+    made = api.payment_intents.create({"amount": 100, "currency": "krw", "customer": saved.customer})
+    api.payment_intents.confirm(made.id, {"payment_method": saved.card, "return_url": "http://127.0.0.1:8000/"})
+
+    def pay(number):
+        try:
+            if number % 2:
+                return control.finish_payment(made.id)["status"]
+            away = {"payment_method": saved.card, "off_session": True}
+            return client_for().v1.payment_intents.confirm(made.id, away).status
+        except (SandboxError, stripe.InvalidRequestError):
+            return None
+
+    assert sorted(at_once(pay), key=bool) == [None] * (CROWD - 1) + ["succeeded"]
+    assert len(api.charges.list({"payment_intent": made.id}).data) == 1
+
+
 def test_one_decline_hits_one_charge(saved):
     control.decline_next()
 

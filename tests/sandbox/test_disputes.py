@@ -33,6 +33,23 @@ def test_a_customer_disputes(api, paid, dispute, heard):
         control.dispute(paid.id)
 
 
+def test_what_is_left_of_a_refunded_charge_is_disputed(api, paid):
+    api.refunds.create({"payment_intent": paid.id, "amount": 4_000})
+
+    assert control.dispute(paid.id)["amount"] == 6_000
+
+
+def test_disputes_of_one_payment_are_listed(api, saved, dispute, paid):
+    other = api.payment_intents.create(charge_params(saved))
+    of_other = control.dispute(other.id)["id"]
+
+    page = api.disputes.list({"payment_intent": other.id, "limit": 1})
+
+    assert ([each.id for each in page.data], page.has_more) == ([of_other], False)
+    everything = api.disputes.list({"limit": 1})
+    assert [each.id for each in everything.auto_paging_iter()] == [of_other, dispute.id]
+
+
 def test_the_shop_answers_once(api, dispute, heard):
     draft = api.disputes.update(dispute.id, {"evidence": {"customer_name": "김민지"}, "submit": False})
     assert (draft.status, draft.evidence_details.has_evidence) == ("needs_response", True)

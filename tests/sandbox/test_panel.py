@@ -69,6 +69,21 @@ def test_each_card_and_payment_has_the_buttons_of_its_state(client, api, saved):
     assert ("detach", {"payment_method": saved.card}) not in buttons(shown(client))
 
 
+def test_a_payment_that_waits_for_its_customer_has_its_page_and_buttons(client, api, saved):
+    made = api.payment_intents.create({"amount": 100, "currency": "krw", "customer": saved.customer})
+    here = {"payment_method": saved.card, "return_url": "http://127.0.0.1:8000/"}
+    intent = api.payment_intents.confirm(made.id, here)
+
+    page = shown(client)
+    assert f'href="{intent.next_action.redirect_to_url.url}"' in page
+    assert ("finish-payment", {"payment_intent": intent.id, "outcome": "failed"}) in buttons(page)
+
+    press(client, "finish-payment", payment_intent=intent.id, outcome="succeeded")
+
+    assert api.payment_intents.retrieve(intent.id).status == "succeeded"
+    assert "/pay/" not in shown(client)
+
+
 def test_a_dispute_is_decided(client, api, saved):
     press(client, "dispute", payment_intent=api.payment_intents.create(charge_params(saved)).id)
     [lost] = [said for name, said in buttons(shown(client)) if name == "close-dispute" and said["outcome"] == "lost"]

@@ -18,6 +18,7 @@ def test_a_saved_card_is_charged(api, saved, heard):
     assert intent.metadata.to_dict() == {"charge": "1"}
     assert intent.latest_charge.payment_method_details.kr_card.last4 == "1234"
     assert api.payment_intents.retrieve(intent.id).latest_charge == intent.latest_charge.id
+    assert api.payment_intents.retrieve(intent.id, {"expand": ["latest_charge"]}).latest_charge.amount_refunded == 0
     assert types_of(heard) == ["charge.succeeded", "payment_intent.succeeded"]
 
 
@@ -101,7 +102,7 @@ def test_a_charge_settles_later(api, saved, heard, succeeded, status, last):
         ({"payment_method": "pm_nothing"}, "resource_missing", "payment_method"),
         ({"payment_method": None}, "parameter_missing", "payment_method"),
         ({"confirm": False}, None, "off_session"),
-        ({"off_session": False}, None, "off_session"),
+        ({"off_session": False}, "parameter_missing", "return_url"),
         ({"mandate": "mandate_nothing"}, "resource_missing", "mandate"),
         ({"capture_method": "manual"}, None, "capture_method"),
         ({"allowed_payment_method_types": ["card"]}, "payment_intent_incompatible_payment_method", "payment_method"),

@@ -56,6 +56,27 @@ def test_a_refund_has_a_year(api, paid, days, code):
     assert refused.value.code == code
 
 
+def test_only_korean_cards_have_that_year(api, customer, session):
+    control.authorise(session.id, type="card")
+    [visa] = api.customers.payment_methods.list(customer.id)
+    params = {"amount": 100, "currency": "krw", "customer": customer.id, "payment_method": visa.id}
+    paid = api.payment_intents.create({**params, "off_session": True, "confirm": True})
+    control.advance(timedelta(days=366))
+
+    assert api.refunds.create({"payment_intent": paid.id}).status == "succeeded"
+
+
+def test_refunds_of_one_payment_turn_pages(api, saved, paid):
+    other = api.payment_intents.create(charge_params(saved))
+    api.refunds.create({"payment_intent": other.id})
+    made = [api.refunds.create({"payment_intent": paid.id, "amount": 100 + n}).id for n in range(3)]
+
+    first = api.refunds.list({"payment_intent": paid.id, "limit": 2})
+
+    assert ([each.id for each in first.data], first.has_more) == ([made[2], made[1]], True)
+    assert [each.id for each in first.auto_paging_iter()] == made[::-1]
+
+
 def test_what_was_not_paid_is_not_refunded(api, saved):
     control.decline_next()
     with pytest.raises(stripe.CardError) as declined:

@@ -1,11 +1,8 @@
 """What the sandbox answers fits Stripe's own types: required fields, types, enums, all the way down."""
 
 import json
-import os
 import re
 from datetime import timedelta
-from functools import cache
-from pathlib import Path
 
 import pytest
 import stripe
@@ -15,57 +12,24 @@ from django_krcard.sandbox.api import handle
 from django_krcard.sandbox.events import ADDRESSES
 from django_krcard.sandbox.models import Event, Resource
 from django_krcard.sandbox.routes import ROUTES
+from tests.contract.documents import FOLDER, document
 
 from .conftest import charge_params
+from .test_setup_intents import paying_session, payment_params, setup_params
 
-FOLDER = Path(os.environ.get("KRCARD_TEST_STRIPE_OPENAPI") or Path(__file__).parents[3] / "shared" / "stripe-openapi")
-DOCUMENT = FOLDER / "endive.json"
+DOCUMENT = document("endive")
 
 pytestmark = pytest.mark.skipif(
-    not DOCUMENT.exists(), reason=f"Stripe's API documents are not in {FOLDER} (KRCARD_TEST_STRIPE_OPENAPI)"
+    not DOCUMENT.path.exists(), reason=f"Stripe's API documents are not in {FOLDER} (KRCARD_TEST_STRIPE_OPENAPI)"
 )
 
-TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict, "number": (int, float)}
 
-
-@cache
 def schemas():
-    return json.loads(DOCUMENT.read_text())["components"]["schemas"]
+    return DOCUMENT.schemas
 
 
 def misfits(value, schema, where):
-    """Everything about the value that the schema forbids, as sentences."""
-    if "$ref" in schema:
-        schema = schemas()[schema["$ref"].rpartition("/")[2]]
-    if value is None:
-        return [] if schema.get("nullable") else [f"{where} is null"]
-    if "anyOf" in schema:
-        tries = [misfits(value, each, where) for each in schema["anyOf"]]
-        return min(tries, key=len)
-    kind = schema.get("type")
-    right_type = isinstance(value, TYPES[kind]) and isinstance(value, bool) == (kind == "boolean") if kind else True
-    if not right_type:
-        return [f"{where} is {type(value).__name__}, not {kind}"]
-    if "enum" in schema and value not in schema["enum"]:
-        return [f"{where} is {value!r}, not one of the enum"]
-    if kind == "array":
-        return [
-            each for place, item in enumerate(value) for each in misfits(item, schema["items"], f"{where}[{place}]")
-        ]
-    if kind == "object":
-        return object_misfits(value, schema, where)
-    return []
-
-
-def object_misfits(value, schema, where):
-    properties = schema.get("properties", {})
-    found = [f"{where}.{name} is missing" for name in schema.get("required", []) if name not in value]
-    if properties and "additionalProperties" not in schema:
-        found += [f"{where}.{name} is not Stripe's" for name in value if name not in properties]
-    for name, inner in value.items():
-        if name in properties:
-            found += misfits(inner, properties[name], f"{where}.{name}")
-    return found
+    return DOCUMENT.misfits(value, schema, where)
 
 
 @pytest.fixture
@@ -78,6 +42,7 @@ def lived(api, saved, customer):
             api.payment_intents.create(charge_params(saved))
     control.processing_next()
     api.payment_intents.create(charge_params(saved))
+    with_her_help(api, saved)
     session = {"mode": "setup", "currency": "krw", "customer": customer.id, "success_url": "http://127.0.0.1/"}
     for act in (control.expire, control.fail, lambda id: control.authorise(id, type="card")):
         act(api.checkout.sessions.create(session).id)
@@ -85,6 +50,7 @@ def lived(api, saved, customer):
     api.payment_intents.create(charge_params(saved, payment_method=visa.id, allowed_payment_method_types=["card"]))
     money_back(api, api.payment_intents.create(charge_params(saved)), api.payment_intents.create(charge_params(saved)))
     month_by_month(api, saved)
+    without_checkout(api, customer)
     endpoint = {"url": "http://127.0.0.1/krcard/webhook/", "enabled_events": ["mandate.updated"]}
     api.webhook_endpoints.create(endpoint)
     control.mandate_pending_next()
@@ -92,6 +58,33 @@ def lived(api, saved, customer):
     control.detach(saved.card)
     control.set_event_format("both")
     api.customers.delete(api.customers.create({"name": "gone"}).id)
+
+
+def without_checkout(api, customer):
+    for type in ("kr_card", "naver_pay", "kakao_pay"):
+        wallet = {"allowed_payment_method_types": [type], "payment_method_data": {"type": type}}
+        [saved, refused] = [api.setup_intents.create(setup_params(customer, **wallet)).id for _ in range(2)]
+        control.finish_setup(saved)
+        control.finish_setup(refused, succeeded=False)
+        control.finish_payment(api.payment_intents.create(payment_params(customer, **wallet)).id)
+        session = api.checkout.sessions.create(paying_session(customer, allowed_payment_method_types=[type]))
+        control.fail(session.id, type=type)
+        control.authorise(session.id, type=type)
+    api.setup_intents.cancel(api.setup_intents.create(setup_params(customer)).id)
+    control.processing_next()
+    session = api.checkout.sessions.create(paying_session(customer)).id
+    control.authorise(session)
+    control.settle(api.checkout.sessions.retrieve(session).payment_intent)
+
+
+def with_her_help(api, saved):
+    params = {"amount": 100, "currency": "krw", "customer": saved.customer}
+    intents = [api.payment_intents.create(params).id for _ in range(4)]
+    for intent in intents:
+        api.payment_intents.confirm(intent, {"payment_method": saved.card, "return_url": "http://127.0.0.1/"})
+    control.finish_payment(intents[0])
+    control.finish_payment(intents[1], succeeded=False)
+    api.payment_intents.cancel(intents[2])
 
 
 def money_back(api, refunded, disputed):
@@ -137,7 +130,7 @@ def schema_of(row):
 
 
 def test_every_event_fits(lived):
-    known = json.loads(DOCUMENT.read_text())["x-event-types"]
+    known = DOCUMENT.content["x-event-types"]
     for event in Event.objects.filter(format="snapshot"):
         body = json.loads(event.raw)
         assert misfits(body, schemas()["event"], event.type) == []
@@ -186,7 +179,7 @@ def test_what_is_not_kept_fits_too(api, lived):
 
 
 def test_every_address_and_its_parameters_are_stripes():
-    paths = json.loads(DOCUMENT.read_text())["paths"]
+    paths = DOCUMENT.content["paths"]
     shapes = {re.sub(r"\{[^}]*\}", "{id}", path): path for path in paths}
     for route in ROUTES:
         if route.address.startswith("/v2/"):

@@ -1,38 +1,38 @@
 """What time does to subscriptions, and what their invoices do to them."""
 
 from .. import billing_objects
-from ..errors import no_such
+from ..errors import ApiError, no_such
 from ..events import emit
 from ..periods import end_after
-from ..store import Act, Body, changed, find, save, schedule
-from . import invoices
+from ..store import Act, Body, changed, find, of_kind, save, schedule
+from . import invoices, payments
 
 UPCOMING_BEFORE = 7 * invoices.DAY
 INCOMPLETE_FOR = 23 * invoices.HOUR
 OVER = ("canceled", "incomplete_expired")
 
 
-def begin(act: Act, subscription: Body) -> Body:
-    """The first period is charged at once."""
+def begin(act: Act, subscription: Body) -> tuple[Body, ApiError | None]:
+    """The first period is charged at once. Also returns the refusal, if there is one."""
     start, end = period(subscription)
     invoice = invoices.close(act, invoices.draft(act, subscription, "subscription_create", start, end))
-    invoices.attempt(act, invoice)
+    refusal = invoices.attempt(act, invoice)
     subscription |= {"latest_invoice": invoice["id"]}
     invoice = invoices.retrieve(act, {}, invoice["id"])
     subscription |= {"status": status_after(subscription, invoice)}
     save(act, subscription)
     schedule_next(act, subscription)
-    return subscription
+    return subscription, refusal
 
 
 def subscription_due(act: Act, subscription: Body) -> None:
     end = period(subscription)[1]
     if subscription["status"] == "incomplete":
         give_up(act, subscription)
+    elif subscription["cancel_at"] is not None and act.now >= subscription["cancel_at"]:
+        finish(act, subscription)
     elif act.now < end:
         announce(act, subscription)
-    elif subscription["cancel_at_period_end"]:
-        finish(act, subscription)
     else:
         renew(act, subscription)
 
@@ -76,6 +76,10 @@ def finish(act: Act, subscription: Body, **details: str | None) -> Body:
     }
     save(act, after)
     schedule(after, None)
+    for row in of_kind("invoice").filter(status__in=["draft", "open"]):
+        if row.body["parent"]["subscription_details"]["subscription"] == after["id"] and row.body["auto_advance"]:
+            # What was not paid by then is not collected any more.
+            invoices.update(act, {"auto_advance": False}, row.stripe_id)
     emit(act, "customer.subscription.deleted", after)
     return after
 
@@ -108,8 +112,22 @@ def pay(act: Act, given: Body, id: str) -> Body:
     return invoice
 
 
+def confirm(act: Act, given: Body, id: str) -> Body:
+    """The shop has a payment tried again, which may be that of an invoice: POST /v1/payment_intents/{id}/confirm."""
+    try:
+        intent = payments.confirm(act, given, id)
+    except ApiError as refusal:
+        if refusal.effect_stays:
+            intent_settled(act, payments.retrieve(act, {}, id))
+        raise
+    intent_settled(act, intent)
+    return intent
+
+
 def intent_settled(act: Act, intent: Body) -> None:
-    """The issuer's late answer may be to an invoice."""
+    """The payment that is over, or not yet, may be that of an invoice."""
+    if intent["status"] not in ("succeeded", "requires_payment_method"):
+        return
     invoice = invoices.of_intent(intent)
     if invoice is None or invoice["status"] != "open":
         return
@@ -172,6 +190,7 @@ def schedule_next(act: Act, subscription: Body) -> None:
     if subscription["status"] == "incomplete":
         return schedule(subscription, subscription["created"] + INCOMPLETE_FOR)
     end = period(subscription)[1]
+    last = subscription["cancel_at"]
     announced = end - UPCOMING_BEFORE
-    will_be = announced > act.now and not subscription["cancel_at_period_end"]
-    schedule(subscription, announced if will_be else end)
+    will_be = announced > act.now and (last is None or last > end)
+    schedule(subscription, announced if will_be else min(end, last or end))

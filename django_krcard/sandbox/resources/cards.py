@@ -1,18 +1,13 @@
-"""Saved cards and what belongs to them: PaymentMethods, Mandates, SetupIntents."""
+"""Saved cards and what belongs to them: PaymentMethods and Mandates."""
 
 from ..errors import ApiError, SandboxError, no_such
 from ..events import emit
-from ..params import Params
+from ..params import Params, text
 from ..store import Act, Body, changed, find, mandate_of, save
+from .lists import PAGING
 
 NOTHING = Params({})
-
-
-def retrieve_setup_intent(act: Act, wanted: Body, id: str) -> Body:
-    body = find("setup_intent", id)
-    if body is None:
-        raise no_such("setupintent", id, param="intent")
-    return body
+LIST_SETUP_INTENTS = Params({**PAGING, "customer": text(), "payment_method": text()})
 
 
 def retrieve_method(act: Act, wanted: Body, id: str) -> Body:

@@ -28,7 +28,9 @@ FIELDS = {
     "metadata": metadata,
     "url": url,
 }
-CREATE = Params({**FIELDS, "api_version": text()}, requires=("enabled_events", "url"), together=some_events)
+CREATE = Params(
+    {**FIELDS, "api_version": text(), "connect": flag}, requires=("enabled_events", "url"), together=some_events
+)
 UPDATE = Params({**FIELDS, "disabled": flag}, together=some_events)
 RETRIEVE = DELETE = Params({})
 LIST = Params(CURSOR)

@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from ..errors import no_such
 from ..models import Event
 from ..params import Params, text, texts
-from ..store import Act, Body
+from ..store import ACCOUNT, Act, Body
 from .lists import PAGING, page
 
 RETRIEVE = Params({})
@@ -20,15 +20,20 @@ def retrieve(act: Act, wanted: Body, id: str) -> Body:
 
 
 def retrieve_thin(act: Act, wanted: Body, id: str) -> Body:
-    event = Event.objects.filter(stripe_id=id, format=Event.Format.THIN).first()
+    event = of_account(Event.objects.filter(stripe_id=id, format=Event.Format.THIN)).first()
     if event is None:
         raise no_such("event", id)
     body: Body = json.loads(event.raw)
     return body
 
 
+def of_account(events: QuerySet[Event]) -> QuerySet[Event]:
+    account = ACCOUNT.get()
+    return events if account is None else events.filter(account=account)
+
+
 def snapshots() -> QuerySet[Event]:
-    return Event.objects.filter(format=Event.Format.SNAPSHOT)
+    return of_account(Event.objects.filter(format=Event.Format.SNAPSHOT))
 
 
 def list_(act: Act, wanted: Body) -> Body:

@@ -5,7 +5,7 @@ from ..errors import ApiError, no_such
 from ..events import emit
 from ..params import Params, choice, flag, metadata, text
 from ..store import Act, Body, changed, find, merged, of_kind, save, schedule
-from . import payments
+from . import attempts, payments
 from .lists import PAGING, listed
 from .owners import owned
 
@@ -98,7 +98,7 @@ def attempt(act: Act, invoice: Body, method_id: str | None = None) -> ApiError |
     try:
         method = card_for(invoice, method_id)
         payments.check_mandate(None, method)
-        intent = payments.confirm(act, intent_for(act, invoice, method), method)
+        intent = attempts.off_session(act, intent_for(act, invoice, method), method)
     except ApiError as refusal:
         failed(act, invoice)
         return refusal

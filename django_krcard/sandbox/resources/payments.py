@@ -1,11 +1,13 @@
-"""PaymentIntents: charging a saved card while the customer is away."""
+"""PaymentIntents: what the shop may ask of them. What an attempt to pay comes to is in `attempts`."""
 
 from typing import Any
 
 from .. import events, objects
-from ..errors import ApiError, SandboxError, no_such
-from ..faults import take_payment_fault
+from ..errors import ApiError, no_such
+from ..faults import take
 from ..params import (
+    NEW_TYPES,
+    OLD_TYPES,
     Params,
     choice,
     currency,
@@ -13,14 +15,19 @@ from ..params import (
     integer,
     invalid,
     metadata,
+    missing,
     text,
+    url,
 )
-from ..store import Act, Body, find, mandate_of, save
+from ..store import Act, Body, find, mandate_of, of_kind, save
+from . import attempts, first_time
 from .lists import PAGING, listed
 from .owners import living, owned
 from .types import KRW_ONLY, effective
 
 MINIMUM, MAXIMUM = 100, 99_999_999
+
+BEFORE_AN_ATTEMPT = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 
 def amount(value: Any, name: str) -> int:
@@ -40,16 +47,32 @@ def confirmed_together(given: Body) -> None:
     confirm = given.get("confirm", False)
     if given.get("off_session") and not confirm:
         raise invalid("You cannot set `off_session` without `confirm=true`.", "off_session")
-    if confirm and not given.get("off_session"):
-        raise invalid("The sandbox confirms only with `off_session=true`.", "off_session")
+    first_time.only_when_confirmed(given, "mandate_data", "return_url")
+    if confirm and not given.get("off_session") and "return_url" not in given:
+        raise missing("return_url")
     if "mandate" in given and not confirm:
         raise invalid("You cannot set `mandate` without `confirm=true`.", "mandate")
-    if confirm and "payment_method" not in given:
+    if "payment_method" in given and "payment_method_data" in given:
+        raise invalid("You may pass only one of payment_method and payment_method_data.", "payment_method_data")
+    if "payment_method_data" in given and (not confirm or given.get("off_session")):
+        message = "The sandbox takes `payment_method_data` only from a customer who is there, with `confirm=true`."
+        raise invalid(message, "payment_method_data")
+    if confirm and "payment_method" not in given and "payment_method_data" not in given:
         message = "You cannot confirm this PaymentIntent because it's missing a payment method."
         raise invalid(message, "payment_method", "parameter_missing")
     if "payment_method" in given and "customer" not in given:
         message = "A saved PaymentMethod can only be charged together with its customer."
         raise invalid(message, "customer", "parameter_missing")
+
+
+def here_or_away(given: Body) -> None:
+    """The customer is away, or comes back from the issuer's page to `return_url`."""
+    away = given.get("off_session", False)
+    if away and "return_url" in given:
+        message = "The sandbox takes `return_url` only from a customer who is there: not with `off_session=true`."
+        raise invalid(message, "return_url")
+    if not away and "return_url" not in given:
+        raise missing("return_url")
 
 
 CREATE = Params(
@@ -62,16 +85,33 @@ CREATE = Params(
         "description": text(1000),
         "error_on_requires_action": flag,
         "mandate": text(),
+        "mandate_data": first_time.MANDATE_DATA,
         "metadata": metadata,
         "off_session": off_session,
         "payment_method": text(),
+        "payment_method_data": first_time.METHOD_DATA,
         "receipt_email": text(),
+        "return_url": url,
+        "setup_future_usage": choice("off_session", "on_session"),
         "statement_descriptor": text(22),
         "statement_descriptor_suffix": text(22),
     },
     requires=("amount", "currency"),
     allowed_types_since="2026-07-29",
     together=confirmed_together,
+)
+CONFIRM = Params(
+    {
+        "capture_method": choice("automatic"),
+        "error_on_requires_action": flag,
+        "mandate": text(),
+        "off_session": off_session,
+        "payment_method": text(),
+        "receipt_email": text(clearable=True),
+        "return_url": url,
+    },
+    allowed_types_since="2026-07-29",
+    together=here_or_away,
 )
 RETRIEVE = Params({})
 CANCEL = Params({"cancellation_reason": choice("abandoned", "duplicate", "fraudulent", "requested_by_customer")})
@@ -88,10 +128,60 @@ def create(act: Act, given: Body) -> Body:
     intent = objects.payment_intent(act, given, effective(act, given))
     if method:
         check_type(intent, method)
+    if "payment_method_data" in given:
+        return for_the_first_time(act, intent, given)
     if not given.get("confirm") or method is None:
         return save(act, intent)
     check_mandate(given.get("mandate"), method)
-    return confirm(act, intent, method)
+    if not given.get("off_session"):
+        return attempts.on_session(act, intent, method, given["return_url"])
+    return attempts.off_session(act, intent, method)
+
+
+def for_the_first_time(act: Act, intent: Body, given: Body) -> Body:
+    """The customer is here and pays with something new, which is saved as well if the shop says for what."""
+    type = given["payment_method_data"]["type"]
+    check_currency(given, {"type": type})
+    check_type(intent, {"type": type})
+    method = first_time.method(act, given["payment_method_data"])
+    if given.get("setup_future_usage"):
+        if "customer" not in given:
+            raise missing("customer")
+        first_time.permission(act, method, given)
+    if take("no_redirect"):
+        intent |= {"payment_method": method["id"]}
+        return attempts.paid_by_customer(act, intent, method)
+    return attempts.on_session(act, intent, method, given["return_url"])
+
+
+def confirm(act: Act, given: Body, id: str) -> Body:
+    """The same PaymentIntent is tried again: while the customer is away, or with the customer's help."""
+    intent = retrieve(act, {}, id)
+    refuse_unless(BEFORE_AN_ATTEMPT, intent, "confirm")
+    if intent["customer"]:
+        living(intent["customer"])
+    intent |= changes(act, intent, given)
+    if intent["payment_method"] is None:
+        message = "You cannot confirm this PaymentIntent because it's missing a payment method."
+        raise unexpected_state(message, intent)
+    method = owned(intent["payment_method"], intent["customer"])
+    check_currency(intent, method)
+    check_type(intent, method)
+    check_mandate(given.get("mandate"), method)
+    if given.get("off_session"):
+        return attempts.off_session(act, intent, method)
+    if given.get("error_on_requires_action"):
+        raise attempts.customer_needed(act, intent, method)
+    return attempts.on_session(act, intent, method, given["return_url"])
+
+
+def changes(act: Act, intent: Body, given: Body) -> Body:
+    """What a confirmation says anew about the PaymentIntent."""
+    found = {name: given[name] for name in ("payment_method", "receipt_email") if name in given}
+    if OLD_TYPES in given or NEW_TYPES in given:
+        types = effective(act, given | {"currency": intent["currency"]})
+        found |= {"allowed_payment_method_types": given.get(NEW_TYPES), "payment_method_types": types}
+    return found
 
 
 def check_currency(given: Body, method: Body) -> None:
@@ -117,94 +207,6 @@ def check_mandate(named: str | None, method: Body) -> None:
         raise ApiError(400, message, code="payment_intent_mandate_invalid", param="mandate")
 
 
-def confirm(act: Act, intent: Body, method: Body) -> Body:
-    fault = take_payment_fault()
-    if fault is None:
-        return succeed(act, intent, method)
-    if fault.kind == "processing":
-        return process(act, intent, method)
-    if fault.kind == "action":
-        message = "The payment requires additional steps of the customer, who is not there."
-        code = "authentication_required"
-        raise decline(act, intent, method, code=code, decline_code=code, message=message)
-    raise decline(act, intent, method, message="The card was declined.", **fault.data)
-
-
-def succeed(act: Act, intent: Body, method: Body, charge: Body | None = None) -> Body:
-    charge = save(act, charged(act, intent, method, "succeeded", charge))
-    intent |= {
-        "amount_received": intent["amount"],
-        "last_payment_error": None,
-        "latest_charge": charge["id"],
-        "processing": None,
-        "status": "succeeded",
-    }
-    save(act, intent)
-    events.emit(act, "charge.succeeded", charge)
-    events.emit(act, "payment_intent.succeeded", intent)
-    return intent
-
-
-def process(act: Act, intent: Body, method: Body) -> Body:
-    charge = save(act, charged(act, intent, method, "pending"))
-    intent |= {"latest_charge": charge["id"], "status": "processing"}
-    save(act, intent)
-    events.emit(act, "charge.pending", charge)
-    events.emit(act, "payment_intent.processing", intent)
-    return intent
-
-
-def decline(
-    act: Act,
-    intent: Body,
-    method: Body,
-    *,
-    code: str,
-    decline_code: str | None,
-    message: str,
-    charge: Body | None = None,
-) -> ApiError:
-    """Writes the failure down and returns the 402 that tells of it."""
-    charge = charged(act, intent, method, "failed", charge)
-    charge |= {"failure_code": code, "failure_message": message}
-    save(act, charge)
-    error: Body = {"type": "card_error", "decline_code": decline_code, "charge": charge["id"]}
-    last = ApiError(402, message, code=code, payment_method=method, **error)
-    intent |= {
-        "last_payment_error": last.error,
-        "latest_charge": charge["id"],
-        "payment_method": None,
-        "processing": None,
-        "status": "requires_payment_method",
-    }
-    save(act, intent)
-    events.emit(act, "charge.failed", charge)
-    events.emit(act, "payment_intent.payment_failed", intent)
-    return ApiError(402, message, code=code, payment_method=method, payment_intent=intent, **error)
-
-
-def charged(act: Act, intent: Body, method: Body, status: str, before: Body | None = None) -> Body:
-    charge = objects.charge(act, intent, method, status)
-    if before:
-        charge |= {"id": before["id"], "created": before["created"]}
-    return charge
-
-
-def settle(act: Act, id: str, succeeded: bool) -> Body:
-    """The issuer's late answer to a PaymentIntent that was processing."""
-    intent = find("payment_intent", id)
-    if intent is None or intent["status"] != "processing":
-        raise SandboxError(f"PaymentIntent {id} is not processing.")
-    method = find("payment_method", intent["payment_method"]) or {}
-    charge = find("charge", intent["latest_charge"])
-    if succeeded:
-        return succeed(act, intent, method, charge)
-    message = "The payment attempt failed."
-    code = "payment_intent_payment_attempt_failed"
-    decline(act, intent, method, code=code, decline_code=None, message=message, charge=charge)
-    return intent
-
-
 def retrieve(act: Act, wanted: Body, id: str) -> Body:
     body = find("payment_intent", id)
     if body is None:
@@ -217,15 +219,30 @@ def list_(act: Act, wanted: Body) -> Body:
 
 
 def cancel(act: Act, given: Body, id: str) -> Body:
+    """From now on nobody can pay it. What is processing is out of the shop's hands, but for "rare cases" at Stripe."""
     intent = retrieve(act, {}, id)
-    if intent["status"] not in ("requires_payment_method", "requires_confirmation"):
-        message = f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}."
-        code = "payment_intent_unexpected_state"
-        raise ApiError(400, message, code=code, payment_intent=intent)
+    if of_kind("checkout.session").filter(body__payment_intent=id, status="open").exists():
+        message = "You cannot cancel this PaymentIntent: it belongs to a Checkout Session. Expire the Session instead."
+        raise ApiError(400, message, payment_intent=intent)
+    refuse_unless(BEFORE_AN_ATTEMPT, intent, "cancel")
     intent |= {
         "canceled_at": act.now,
         "cancellation_reason": given.get("cancellation_reason"),
+        "next_action": None,
         "status": "canceled",
     }
     events.emit(act, "payment_intent.canceled", save(act, intent))
     return intent
+
+
+def refuse_unless(statuses: tuple[str, ...], intent: Body, what: str) -> None:
+    if intent["status"] not in statuses:
+        message = (
+            f"You cannot {what} this PaymentIntent because it has a status of {intent['status']}. "
+            f"That can be done only when it is {', '.join(statuses)}."
+        )
+        raise unexpected_state(message, intent)
+
+
+def unexpected_state(message: str, intent: Body) -> ApiError:
+    return ApiError(400, message, code="payment_intent_unexpected_state", payment_intent=intent)

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from django.db import transaction
+
 from .. import billing_objects
 from ..errors import ApiError, no_such
 from ..events import emit
-from ..params import Params, array, choice, flag, invalid, mapping, metadata, missing, positive, text, texts
+from ..faults import take_payment_fault
+from ..params import Params, array, choice, flag, integer, invalid, mapping, metadata, missing, positive, text, texts
 from ..periods import end_after
 from ..store import Act, Body, find, merged, save
 from . import payments
@@ -39,6 +42,7 @@ def pause(value: Any, name: str) -> Body | None:
 
 CREATE = Params(
     {
+        "cancel_at": integer,
         "collection_method": choice("charge_automatically"),
         "currency": choice("krw"),
         "customer": text(),
@@ -47,13 +51,15 @@ CREATE = Params(
         "items": array(mapping("price", price=text(), quantity=positive)),
         "metadata": metadata,
         "off_session": flag,
-        "payment_behavior": choice("allow_incomplete"),
+        "payment_behavior": choice("allow_incomplete", "error_if_incomplete"),
         "payment_settings": SETTINGS,
+        "proration_behavior": choice("none"),
     },
     requires=("customer", "items"),
 )
 UPDATE = Params(
     {
+        "cancel_at": integer,
         "cancel_at_period_end": flag,
         "cancellation_details": COMMENT,
         "default_payment_method": text(),
@@ -66,7 +72,7 @@ UPDATE = Params(
     }
 )
 RETRIEVE = Params({})
-CANCEL = Params({"cancellation_details": COMMENT})
+CANCEL = Params({"cancellation_details": COMMENT, "invoice_now": flag, "prorate": flag})
 STATUSES = ("active", "all", "canceled", "ended", "incomplete", "incomplete_expired", "past_due")
 LIST = Params({**PAGING, "customer": text(), "status": choice(*STATUSES)})
 
@@ -80,6 +86,8 @@ def create(act: Act, given: Body) -> Body:
     if len(intervals) > 1:
         raise invalid("All prices of a subscription must have the same interval.", "items")
     check_card(act, given, customer)
+    if given.get("cancel_at", act.now + 1) <= act.now:
+        raise invalid("`cancel_at` must be in the future.", "cancel_at")
     subscription = billing_objects.subscription(act, given, "krw")
     [(interval, count)] = intervals
     end = end_after(act.now, act.now, interval, count)
@@ -87,8 +95,26 @@ def create(act: Act, given: Body) -> Body:
         billing_objects.item(act, subscription, price, item.get("quantity", 1), act.now, end)
         for price, item in zip(prices, given["items"], strict=True)
     ]
-    subscription = begin(act, save(act, subscription))
+    subscription = begun(act, subscription, given.get("payment_behavior", "allow_incomplete"))
     emit(act, "customer.subscription.created", subscription)
+    return subscription
+
+
+def begun(act: Act, subscription: Body, behavior: str) -> Body:
+    """With ``error_if_incomplete`` a first invoice that cannot be paid leaves no subscription behind, nor its news."""
+    told = len(act.events)
+    try:
+        with transaction.atomic():
+            subscription, refusal = begin(act, save(act, subscription))
+            if refusal and behavior == "error_if_incomplete":
+                raise refusal
+    except ApiError as refusal:
+        del act.events[told:]
+        if refusal.effect_stays:
+            # The mishap has happened, although all else was undone.
+            take_payment_fault()
+            refusal.error.pop("payment_intent", None)
+        raise
     return subscription
 
 
@@ -147,7 +173,9 @@ def update(act: Act, given: Body, id: str) -> Body:
         owned(given["default_payment_method"], before["customer"], param="default_payment_method")
     for instruction in ("off_session", "proration_behavior"):
         given.pop(instruction, None)
-    apart = given.keys() & {"items", "cancel_at_period_end", "cancellation_details"}
+    if {"cancel_at", "cancel_at_period_end"} <= given.keys():
+        raise invalid("You may pass only one of cancel_at and cancel_at_period_end.", "cancel_at")
+    apart = given.keys() & {"items", "cancel_at", "cancel_at_period_end", "cancellation_details"}
     wishes = {name: given.pop(name) for name in apart}
     after = merged(before, given)
     after["cancellation_details"] = before["cancellation_details"] | wishes.get("cancellation_details", {})
@@ -155,6 +183,8 @@ def update(act: Act, given: Body, id: str) -> Body:
         after["items"] = before["items"] | {"data": repriced(before, wishes["items"])}
     if "cancel_at_period_end" in wishes:
         after |= leaving(act, after, wishes["cancel_at_period_end"])
+    if "cancel_at" in wishes:
+        after |= leaving(act, after, False) | {"cancel_at": wishes["cancel_at"]}
     return change(act, before, after)
 
 

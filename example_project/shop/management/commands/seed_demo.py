@@ -3,15 +3,13 @@ import os
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.db.models import Q
 from django.utils import translation
 
-from django_krcard import services
-from django_krcard.models import Terms, TermsText
 from shop.people import PASSWORD, PEOPLE
-from shop.terms import BODY, ITEMS, TERMS
 
 
 class Command(BaseCommand):
@@ -24,13 +22,14 @@ class Command(BaseCommand):
             reviewers = self.make_reviewers()
             for person in PEOPLE:
                 self.make_user(person, reviewers)
-            for terms in TERMS:
-                self.publish(terms)
+        # As a site would on each deploy. Have terms of your own read by a lawyer.
+        call_command("krcard_terms", "load", settings.BASE_DIR / "terms", "--publish", stdout=self.stdout)
         self.print_log_ins()
 
     def make_reviewers(self) -> Group:
-        """Staff who look at agreements, charge and end them, and change nothing else."""
-        acts = ["charge_mandate", "cancel_mandate", "replay_event"]
+        """Staff who look at agreements, prove and charge and end them, and change nothing else."""
+        acts = ["charge_mandate", "cancel_mandate", "refund_charge", "cancel_charge", "send_notice", "replay_event"]
+        acts += ["export_evidence", "record_consent", "request_amendment", "change_at_stripe"]
         reviewers, _ = Group.objects.get_or_create(name="Card reviewers")
         reviewers.permissions.set(
             Permission.objects.filter(
@@ -54,16 +53,6 @@ class Command(BaseCommand):
         )
         if person.is_staff and not person.is_superuser:
             user.groups.add(reviewers)
-
-    def publish(self, data) -> None:
-        if Terms.objects.filter(slug=data["rule"]["slug"]).exists():
-            return
-        terms = Terms.objects.create(**data["rule"])
-        for language in ("ko", "en"):
-            TermsText.objects.create(
-                terms=terms, language=language, body=BODY[language], items=ITEMS[language], **data[language]
-            )
-        services.publish_terms(terms, by="system")
 
     def print_log_ins(self) -> None:
         self.stdout.write(f"\nhttp://127.0.0.1:{os.environ.get('PORT', '8000')}/\n\n")

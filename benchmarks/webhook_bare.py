@@ -1,0 +1,72 @@
+"""Two receivers of webhooks that somebody would write by hand: what ours are compared with."""
+
+import json
+from contextlib import suppress
+
+import story
+import stripe
+from django.db import IntegrityError, connection, models, transaction
+from django.http import HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+
+class Event(models.Model):
+    stripe_id = models.CharField(max_length=255, unique=True)
+    type = models.CharField(max_length=255)
+    body = models.BinaryField()
+    is_done = models.BooleanField(default=False)
+
+    class Meta:
+        app_label = "bare"
+
+    def __str__(self):
+        return self.stripe_id
+
+
+class Thing(models.Model):
+    stripe_id = models.CharField(max_length=255, unique=True)
+    data = models.JSONField()
+
+    class Meta:
+        app_label = "bare"
+
+    def __str__(self):
+        return self.stripe_id
+
+
+def create_tables():
+    with connection.schema_editor() as editor:
+        editor.create_model(Event)
+        editor.create_model(Thing)
+
+
+@csrf_exempt
+def floor(request):
+    """Verifies the event and inserts it once. Does nothing with it."""
+    event = proved(request)
+    # Unless it is here.
+    with suppress(IntegrityError):
+        Event.objects.create(stripe_id=event["id"], type=event["type"], body=request.body)
+    return HttpResponse()
+
+
+@csrf_exempt
+def least(request):
+    """Claims the event and upserts its object in one transaction: the least that has an effect, and has it once."""
+    event = proved(request)
+    told = event["data"]["object"]
+    thing = Thing(stripe_id=told["id"], data=told)
+    once = {"update_conflicts": True, "unique_fields": ["stripe_id"], "update_fields": ["data"]}
+    # Unless it is here, and with it its effect.
+    with suppress(IntegrityError), transaction.atomic():
+        claim = Event.objects.create(stripe_id=event["id"], type=event["type"], body=request.body)
+        Thing.objects.bulk_create([thing], **once)
+        claim.is_done = True
+        claim.save(update_fields=["is_done"])
+    return HttpResponse()
+
+
+def proved(request):
+    header = request.headers["Stripe-Signature"]
+    stripe.WebhookSignature.verify_header(request.body, header, story.SECRET, 300)
+    return json.loads(request.body)

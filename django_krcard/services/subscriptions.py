@@ -1,0 +1,179 @@
+"""Subscriptions that run on a mandate: Stripe decides about them, our rows follow, and the agreement is above both.
+
+Other sites may use the same Stripe account. A subscription is ours when its metadata names one of our mandates, and
+that mandate's customer is the subscription's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from django_krcard import gateway, rules
+from django_krcard.exceptions import SubscriptionRefused
+from django_krcard.models import Mandate, Subscription, SubscriptionChange, lock
+from django_krcard.services import changes, subscription_rows
+from django_krcard.services.acts import Act
+from django_krcard.services.in_force import covers_today
+from django_krcard.services.timeline import record
+
+logger = logging.getLogger(__name__)
+
+Kind = SubscriptionChange.Kind
+
+#: Why a collection is paused that is resumed with its agreement.
+ON_HOLD = "the agreement is on hold"
+
+
+def heard(stripe_id: str, mandate_id: UUID | None) -> Callable[[], Any] | None:
+    """Ask Stripe about a subscription that a message speaks of, and return what writes the answer down.
+
+    ``mandate_id`` is the one that the message's metadata names. ``None``: it is not ours.
+    """
+    mandate = mandate_of(stripe_id, mandate_id)
+    if mandate is None:
+        return None
+    asked_at = timezone.now()
+    return partial(apply, mandate, gateway.retrieve_subscription(stripe_id), asked_at)
+
+
+def compare(subscription: Subscription) -> Act[None]:
+    """Ask Stripe about one of our rows, and let it follow."""
+    asked_at = timezone.now()
+    told = yield partial(gateway.retrieve_subscription, subscription.stripe_id)
+    apply(subscription.mandate, told, asked_at)
+
+
+def mandate_of(stripe_id: str, mandate_id: UUID | None) -> Mandate | None:
+    """Whose subscription it is; or, at the first sight of it, whose it says to be."""
+    mandates = Mandate.objects.select_related("customer")
+    known = mandates.filter(subscriptions__stripe_id=stripe_id).first()
+    return known or (mandates.filter(public_id=mandate_id).first() if mandate_id else None)
+
+
+def apply(mandate: Mandate, told: gateway.Subscription, asked_at: datetime) -> Subscription | None:
+    """Let the row follow Stripe, at the first sight make it, and hold it to the agreement. ``None``: the subscription
+    is not of this mandate."""
+    with transaction.atomic():
+        mandate = lock(mandate, "customer")
+        row = subscription_rows.row_of(mandate, told)
+        if row is None:
+            logger.error("Subscription %s is not one of mandate %s: not applied", told.id, mandate.reference)
+            return None
+        subscription_rows.follow(row, told, asked_at)
+        if not row.is_over:
+            _hold_to_the_agreement(row)
+    return row
+
+
+def end_all(mandate: Mandate, *, by: str, reason: str) -> None:
+    """A locked mandate has just ended, and so must what charges under it: at Stripe, once this is committed."""
+    unsent = mandate.subscriptions.filter(status=Subscription.STARTING, sends=0)
+    unsent.update(status=Subscription.NOT_STARTED, next_step_at=None)
+    for row in mandate.subscriptions.exclude(status__in=Subscription.OVER):
+        row.mandate = mandate
+        changes.ask(row, Kind.CANCEL, by=by, reason=reason)
+
+
+def hold_all(mandate: Mandate) -> None:
+    """A locked mandate was put on hold: neither does Stripe charge under it by itself."""
+    for row in mandate.subscriptions.exclude(status__in=Subscription.OVER):
+        row.mandate = mandate
+        _hold_to_the_agreement(row)
+
+
+def release_all(mandate: Mandate) -> None:
+    """A locked mandate was resumed, and with it what was paused for that and for no other reason."""
+    for row in mandate.subscriptions.exclude(status__in=Subscription.OVER).filter(above_agreed_at=None):
+        row.mandate = mandate
+        last = row.changes.filter(kind__in=[Kind.PAUSE, Kind.RESUME]).first()
+        if last and last.kind == Kind.PAUSE and last.reason == ON_HOLD:
+            changes.ask(row, Kind.RESUME, by="system", reason="the agreement was resumed")
+
+
+def use_card(mandate: Mandate) -> None:
+    """A locked mandate has got another card. Stripe must charge that one from now on."""
+    for row in mandate.subscriptions.exclude(status__in=Subscription.OVER):
+        row.mandate = mandate
+        changes.ask(row, Kind.CARD, by="customer", reason="another card", target=mandate.payment_method.stripe_id)
+
+
+def use_card_again(row: Subscription) -> None:
+    """At Stripe somebody chose another card than the one of the agreement."""
+    with transaction.atomic():
+        row.mandate = lock(row.mandate, "customer")
+        card = row.mandate.payment_method
+        changes.ask(row, Kind.CARD, by="system", reason="the card of the agreement", target=card.stripe_id)
+
+
+def stop_above_agreed(row: Subscription, amount: int | None) -> None:
+    """Its mandate is locked, and it asks for more than was agreed: nothing is collected until the customer has agreed.
+    ``amount`` is what it asks for; ``None``: not won. ``above_agreed`` asks for the consent."""
+    if row.is_over:
+        return
+    if row.above_agreed_at is None:
+        row.above_agreed_at = timezone.now()
+        row.save(update_fields=["above_agreed_at"])
+        record(row.mandate, "consent_needed", actor="system", subscription=row.stripe_id, amount=amount)
+    if not row.paused:
+        changes.ask(row, Kind.PAUSE, by="system", reason="more than the customer agreed to")
+
+
+def resume_collection(mandate: Mandate, *, by: str = "system", reason: str = "") -> list[Subscription]:
+    """Have Stripe collect again what was paused for asking for more than was agreed, now that it is covered.
+
+    Also what was stopped meanwhile goes on, if the agreement covers it. Nothing is paused: nothing happens. Raises
+    ``SubscriptionRefused`` while the agreement in force does not cover the price.
+    """
+    with transaction.atomic():
+        mandate = lock(mandate, "customer", "consent")
+        running = mandate.subscriptions.exclude(status__in=Subscription.OVER)
+        wanted = Q(changes__kind=Kind.PAUSE, changes__status=SubscriptionChange.Status.READY)
+        stopped = list(running.filter(~Q(paused="") | Q(above_agreed_at__isnull=False) | wanted).distinct())
+        for row in stopped:
+            row.mandate = mandate
+            if code := _why_not_covered(mandate, row.amount):
+                raise SubscriptionRefused(code, str(rules.MESSAGES[code]))
+        for row in stopped:
+            row.above_agreed_at = None
+            row.save(update_fields=["above_agreed_at"])
+            changes.ask(row, Kind.RESUME, by=by, reason=reason)
+            for invoice in _held_invoices(row):
+                changes.ask(row, Kind.FREE_INVOICE, by=by, reason=reason, target=invoice)
+    for row in stopped:
+        row.refresh_from_db()
+    return stopped
+
+
+def _hold_to_the_agreement(row: Subscription) -> None:
+    if row.mandate.has_ended:
+        changes.ask(row, Kind.CANCEL, by="system", reason="the agreement has ended")
+    elif row.amount is not None and not covers_today(row.mandate, row.amount):
+        stop_above_agreed(row, row.amount)
+    elif row.mandate.status == Mandate.Status.ON_HOLD and not row.paused:
+        changes.ask(row, Kind.PAUSE, by="system", reason=ON_HOLD)
+
+
+def _why_not_covered(mandate: Mandate, amount: int | None) -> str:
+    if mandate.status != Mandate.Status.ACTIVE:
+        return "mandate_not_active"
+    if amount is None:
+        return "amount_invalid"
+    return "" if covers_today(mandate, amount) else "amount_over_limit"
+
+
+def _held_invoices(row: Subscription) -> set[str]:
+    """What was above the agreement, and is not above the one in force now."""
+    entries = row.mandate.timeline.filter(kind="invoice_above_agreed", data__subscription=row.stripe_id)
+    won = {entry.data["invoice"]: entry.data["amount"] for entry in entries if "amount" in entry.data}
+    covered = {invoice for invoice, amount in won.items() if covers_today(row.mandate, amount)}
+    free = row.changes.filter(kind=Kind.FREE_INVOICE, target__in=covered).values_list("target", flat=True)
+    return covered - set(free)
