@@ -10,6 +10,7 @@ from django_krcard.exceptions import ChargeRefused
 from django_krcard.models import Charge, Event
 from django_krcard.sandbox import control
 from django_krcard.services import disputes
+from django_krcard.services.acts import finish
 from django_krcard.signals import dispute_closed, dispute_opened, mandate_ended
 from django_krcard.webhooks.handlers import HANDLERS
 from tests.factories import as_used_terms
@@ -315,7 +316,7 @@ def test_each_message_leads_to_the_dispute_as_it_is_now(krcard_events, paid, kin
 @pytest.mark.parametrize("payment", ["pi_other", None, {}])
 def test_disputes_of_others_are_ignored(paid, monkeypatch, payment):
     monkeypatch.setattr("django_krcard.gateway.retrieve_dispute", lambda id: pytest.fail("Stripe was asked"))
-    HANDLERS["charge.dispute.created"]({"id": "du_other", "payment_intent": payment, "created": 0})
+    finish(HANDLERS["charge.dispute.created"]({"id": "du_other", "payment_intent": payment, "created": 0}))
     assert not Charge.objects.exclude(dispute_id="").exists()
 
 

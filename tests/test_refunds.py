@@ -659,7 +659,7 @@ def test_each_message_of_a_refund_leads_to_the_payment(paid):
         ["charge.refunded", "refund.created", "refund.updated", "refund.failed", "charge.refund.updated"]
     ):
         in_dashboard(paid, 100 + number)
-        HANDLERS[kind]({"id": "x", "payment_intent": paid.stripe_id})
+        finish(HANDLERS[kind]({"id": "x", "payment_intent": paid.stripe_id}))
         assert Refund.objects.count() == number + 1
 
 
@@ -699,7 +699,7 @@ def test_a_refund_of_a_charge_that_does_not_know_its_payment_waits(paid, krcard_
 
 def test_a_second_payment_under_one_reference_is_loud_and_changes_nothing(paid, caplog):
     names = {"krcard_mandate": str(paid.mandate.public_id), "krcard_reference": paid.reference}
-    HANDLERS["payment_intent.succeeded"]({"id": "pi_second", "metadata": names})
+    finish(HANDLERS["payment_intent.succeeded"]({"id": "pi_second", "metadata": names}))
     assert f"{paid.stripe_id} at Stripe, and pi_second as well" in caplog.text
     paid.refresh_from_db()
     assert paid.status == "succeeded"

@@ -75,6 +75,7 @@ class CardSetupAdmin(ReadOnlyMixin, KrcardAdmin):
         "consent",
         status_badge,
         "flow",
+        "mode",
         "failure_code",
         "session",
         "intent",

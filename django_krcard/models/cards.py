@@ -53,6 +53,10 @@ class CardSetup(Record):
         CHECKOUT = "checkout", _("Checkout")
         DIRECT = "direct", _("Direct API")
 
+    class Mode(models.TextChoices):
+        SETUP = "setup", _("save a card")
+        PAYMENT = "payment", _("pay and save the card")
+
     class Status(models.TextChoices):
         OPEN = "open", _("open")
         COMPLETE = "complete", _("complete")
@@ -72,6 +76,7 @@ class CardSetup(Record):
         "krcard.Consent", verbose_name=_("consent"), on_delete=models.PROTECT, related_name="setups"
     )
     flow = models.CharField(_("flow"), max_length=16, choices=Flow, default=Flow.CHECKOUT)
+    mode = models.CharField(_("purpose"), max_length=16, choices=Mode, default=Mode.SETUP)
     method_type = models.CharField(
         _("type of card"), max_length=64, blank=True, help_text=_("Empty: chosen on Stripe's page.")
     )

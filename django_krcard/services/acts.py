@@ -43,9 +43,9 @@ class Together(NamedTuple):
         return answer
 
 
-def finish(act: Act[Result]) -> Result:
-    """Run one act to its end in this thread."""
-    go_on = partial(next, act)
+def finish(act: Act[Result], question: Question | None = None) -> Result:
+    """Run one act to its end in this thread, from its beginning, or from a ``question`` that it has handed out."""
+    go_on = _after(act, question) if question else partial(next, act)
     while True:
         try:
             question = go_on()

@@ -232,6 +232,8 @@ def answer_by(mandate: Mandate, consent: Consent) -> Consent:
     never raises a price early. Before the window opens it is no answer, and they are asked in it. Where nobody was
     asked, the new terms rule at once, as that page says.
     """
+    if consent.pk == mandate.consent_id:
+        return consent
     if consent.pk <= max(mandate.consent_id, mandate.next_consent_id or 0):
         # Also an attempt that ended late, begun before the customer agreed to what rules now or will.
         return mandate.consent

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from django_krcard.exceptions import ConsentRefused
-from django_krcard.models import CardSetup, Charge, Consent, Customer, Mandate, Terms, lock
+from django_krcard.models import CardSetup, Consent, Customer, Mandate, Terms, lock
 from django_krcard.services import first_payments
 from django_krcard.services.closing import cancel_setup
 from django_krcard.services.consents import Evidence, give, statuses_for
@@ -34,7 +34,7 @@ class Way(NamedTuple):
     payment: Payment | None = None
 
     def is_that_of(self, setup: CardSetup) -> bool:
-        charge = Charge.objects.filter(setup=setup).first()
+        charge = first_payments.of(setup)
         paid = charge and Payment(charge.amount, charge.reference, charge.description)
         return (self.flow, self.method_type, self.payment) == (setup.flow, setup.method_type, paid)
 
@@ -152,6 +152,7 @@ def _new_attempt(consent: Consent, public_id: uuid.UUID, way: Way) -> CardSetup:
         mandate=mandate,
         consent=consent,
         flow=way.flow,
+        mode=CardSetup.Mode.PAYMENT if way.payment else CardSetup.Mode.SETUP,
         method_type=way.method_type,
         expires_at=timezone.now() + CardSetup.LIFETIME,
     )

@@ -58,4 +58,6 @@ def begin(setup: CardSetup, payment: Payment) -> Charge:
 
 def of(setup: CardSetup) -> Charge | None:
     """The payment that is made with this attempt, if there is one."""
+    if setup.mode == CardSetup.Mode.SETUP:
+        return None
     return Charge.objects.filter(setup=setup).select_related("mandate__customer").first()

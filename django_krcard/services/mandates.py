@@ -99,18 +99,18 @@ def active_for(user, slug: str) -> Mandate | None:
 
 def keep_card(customer: Customer, card: gateway.Card) -> PaymentMethod:
     """Write down a card that Stripe has saved. If no mandate comes to use it, call ``remove_unused_cards_later``."""
-    payment_method, _new = PaymentMethod.objects.get_or_create(
+    row = PaymentMethod(
         stripe_id=card.id,
-        defaults={
-            "customer": customer,
-            "type": card.type,
-            "brand": card.brand,
-            "last4": card.last4,
-            "exp_month": card.exp_month,
-            "exp_year": card.exp_year,
-        },
+        customer=customer,
+        type=card.type,
+        brand=card.brand,
+        last4=card.last4,
+        exp_month=card.exp_month,
+        exp_year=card.exp_year,
     )
-    return payment_method
+    # Unless it is here.
+    PaymentMethod.objects.bulk_create([row], ignore_conflicts=True)
+    return PaymentMethod.objects.get(stripe_id=card.id)
 
 
 def use_card(
@@ -239,7 +239,7 @@ def compare(mandate: Mandate) -> Act[None]:
 
 def follow_stripe(mandate: Mandate, status: str) -> None:
     """Write down what Stripe says of its mandate, the one that ``mandate`` had when Stripe was asked."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         fresh = lock(mandate)
         # Another card may have come meanwhile, and another mandate at Stripe with it.
         if fresh.stripe_id == mandate.stripe_id:
@@ -316,7 +316,7 @@ def remove_leftover_cards() -> int:
 
 def _confirm(mandate: Mandate) -> None:
     """Send the customer what they agreed to, once for each agreement."""
-    if conf.CONFIRM_AGREEMENT:
+    if conf.CONFIRM_AGREEMENT and notices.are_sent(Notice.Kind.AGREEMENT_CONFIRMED):
         about = f"confirmed:{mandate.consent.public_id}"
         text = text_for(mandate.consent.terms, mandate.consent.language)
         notices.write(mandate, Notice.Kind.AGREEMENT_CONFIRMED, about=about, consent=mandate.consent, terms=text)

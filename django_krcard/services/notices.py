@@ -56,7 +56,7 @@ def write(
     ``None`` if the site does not send this kind (``KRCARD_NOTICE_KINDS``); what terms ``promised`` is always sent.
     ``context`` goes to the template ``krcard/notices/<kind>.txt``, whose first line is the subject.
     """
-    if not promised and conf.NOTICE_KINDS is not None and kind not in conf.NOTICE_KINDS:
+    if not (promised or are_sent(kind)):
         return None
     problem = ""
     try:
@@ -86,6 +86,10 @@ def write(
     if not problem:
         _hand_over(notice)
     return notice
+
+
+def are_sent(kind: str) -> bool:
+    return conf.NOTICE_KINDS is None or kind in conf.NOTICE_KINDS
 
 
 def _repair(notice: Notice, subject: str, text: str) -> bool:

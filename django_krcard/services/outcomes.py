@@ -96,7 +96,7 @@ def settle(charge: Charge, status: str, *args: Any, **news: Any) -> Charge:
 
 def settle_all(many: Sequence[News]) -> list[Charge]:
     """Write down the state of charges under their locks, with all that follows from it; what is final stays."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         # Before the charges, as everywhere: two orders would be a deadlock.
         lock_all([news.charge.mandate for news in many if declines.REVOKED & {news.code, news.decline_code}])
         # Unless they succeeded, what follows depends on the mandate as it is now.

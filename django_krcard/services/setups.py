@@ -71,16 +71,16 @@ def complete(setup: CardSetup, *, stripe_id: str = "") -> Mandate | None:
 
 def look(setup: CardSetup, *, stripe_id: str = "") -> Seen | None:
     """The first half of ``complete``: what Stripe says of the attempt, or ``None`` if there is nothing to ask."""
-    question = _question(setup, stripe_id)
-    return question() if question else None
+    ask = question(setup, stripe_id)
+    return ask() if ask else None
 
 
 def completing(setup: CardSetup) -> Act[Mandate | None]:
     """``complete`` for whoever has many attempts to ask about, and can wait."""
-    question = _question(setup)
-    if question is None:
+    ask = question(setup)
+    if ask is None:
         return None
-    return follow(setup, (yield partial(gateway.patiently, question)))
+    return follow(setup, (yield partial(gateway.patiently, ask)))
 
 
 def closing(setup: CardSetup) -> Act[Mandate | None]:
@@ -89,9 +89,9 @@ def closing(setup: CardSetup) -> Act[Mandate | None]:
     if payment and payment.stripe_id is None and setup.flow == CardSetup.Flow.DIRECT:
         yield partial(find_payment, setup, payment)
     yield partial(close_at_stripe, setup)
-    question = _question(setup)
-    if question:
-        return follow(setup, (yield question))
+    ask = question(setup)
+    if ask:
+        return follow(setup, (yield ask))
     # Stripe never answered, so nobody was sent there.
     return follow(setup, Seen(Status.EXPIRED))
 
@@ -118,7 +118,7 @@ def close_overdue() -> int:
 
 def follow(setup: CardSetup, seen: Seen) -> Mandate | None:
     """The second half of ``complete``: write it down."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         mandate, setup = lock(setup.mandate, "customer"), lock(setup, "consent")
         setup.mandate = mandate
         return _apply(setup, mandate, seen)
@@ -179,7 +179,8 @@ def _saved(setup: CardSetup, mandate: Mandate, seen: Seen, told: gateway.Card) -
         remove_unused_cards_later(mandate.customer)
         return None
     _finish(setup, Status.COMPLETE)
-    Charge.objects.filter(setup=setup).update(payment_method=card)
+    if setup.mode == CardSetup.Mode.PAYMENT:
+        Charge.objects.filter(setup=setup).update(payment_method=card)
     if _is_newest_complete(setup):
         consent = answer_by(mandate, setup.consent)
         use_card(mandate, consent, card, stripe_id=seen.mandate, status=seen.mandate_status)
@@ -221,7 +222,7 @@ def _finish(setup: CardSetup, status: str) -> None:
 # --- what Stripe says -----------------------------------------------------------------------------
 
 
-def _question(setup: CardSetup, stripe_id: str = "") -> Callable[[], Seen] | None:
+def question(setup: CardSetup, stripe_id: str = "") -> Callable[[], Seen] | None:
     """How Stripe is asked about an attempt; ``None`` if it is through, or we do not know what to ask for."""
     if setup.status == Status.COMPLETE:
         return None

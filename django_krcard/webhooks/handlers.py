@@ -2,9 +2,10 @@
 
 A handler gets the message's object, takes from it only *where to look*, and asks Stripe for the truth, at most once and
 with no transaction open; an invoice whose payment is seen for the first time is asked about what came after it, too.
-What it returns is called to write that down, in the one transaction that also ends the message; refunds alone, of which
-there may be many, write by themselves. A site adds its own in ``AppConfig.ready()``:
-``HANDLERS["customer.updated"] = my_function``; it may return nothing.
+So it is an act (``services.acts``): up to its first question it shares the transaction that stores the message, and
+what it returns is called to write the answer down, in the one transaction that also ends the message; refunds alone, of
+which there may be many, write by themselves. A site adds its own in ``AppConfig.ready()``:
+``HANDLERS["customer.updated"] = my_function``, which is called once the message is stored; it may return nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from django_krcard import gateway
 from django_krcard.exceptions import KrcardError
 from django_krcard.models import CardSetup, Charge, Customer, Mandate, PaymentMethod
 from django_krcard.services import cards, disputes, invoices, mandates, outcomes, refunds, setups, subscriptions
+from django_krcard.services.acts import Act
 from django_krcard.webhooks.messages import text
 
 logger = logging.getLogger(__name__)
@@ -31,67 +33,65 @@ WAIT_FOR_OUR_COMMIT = 15 * 60  # seconds
 SAVED_WITHIN = 2 * 60  # seconds; who has asked Stripe and not written by then is dead
 
 Thing = dict[str, Any]
-Write = Callable[[], Any] | None
+Write = Callable[[], Any]
+Handling = Act[Write | None]
 
 
 class NotHereYet(KrcardError):
     """The message names a row of ours that we do not have, or not yet. It waits and is tried again."""
 
 
-def checkout_session(session: Thing) -> Write:
+def checkout_session(session: Thing) -> Handling:
     setup = _setup(text(session, "client_reference_id"), checkout_session_id=session["id"])
-    return _completion(setup, session["id"]) if setup else None
+    return (yield from _completion(setup, session["id"])) if setup else None
 
 
-def setup_intent(intent: Thing) -> Write:
+def setup_intent(intent: Thing) -> Handling:
     setup = _setup(text(intent, "metadata", "krcard_setup"), setup_intent_id=intent["id"])
     if setup is None:
         return None
     if setup.flow == CardSetup.Flow.DIRECT:
-        return _completion(setup, intent["id"])
+        return (yield from _completion(setup, intent["id"]))
     if not setup.checkout_session_id:
         raise NotHereYet(f"Attempt {setup.public_id} does not know its session yet.")
-    return _completion(setup)
+    return (yield from _completion(setup))
 
 
-def payment_method_attached(card: Thing) -> Write:
+def payment_method_attached(card: Thing) -> Handling:
     if PaymentMethod.objects.filter(stripe_id=card["id"]).exists():
         return None
-    attempts = CardSetup.objects.filter(
-        setups.ASKABLE,
-        consent__customer__stripe_id=text(card, "customer") or None,
-        status=CardSetup.Status.OPEN,
-    ).select_related("mandate__customer", "consent__customer")
-    newest = attempts.order_by("pk").last()
-    return _completion(newest) if newest else None
+    newest = _newest(
+        setups.ASKABLE, mandate__customer__stripe_id=text(card, "customer") or None, status=CardSetup.Status.OPEN
+    )
+    return (yield from _completion(newest)) if newest else None
 
 
-def payment_method(card: Thing) -> Write:
-    return cards.heard(card["id"])
+def payment_method(card: Thing) -> Handling:
+    return (yield partial(cards.heard, card["id"]))
 
 
-def mandate_updated(mandate: Thing) -> Write:
+def mandate_updated(mandate: Thing) -> Handling:
     rows = Mandate.objects.filter(Q(stripe_id=mandate["id"]) | _is_unnamed(text(mandate, "payment_method")))
     ours = rows.first()
     if ours is None:
-        _wait_if_being_saved(text(mandate, "payment_method"))
+        yield from _wait_if_being_saved(text(mandate, "payment_method"))
         # It may have been saved between these two questions.
         ours = rows.first()
     if ours is None or ours.has_ended or _is_no_news(ours, text(mandate, "status")):
         return None
-    status = gateway.retrieve_mandate_status(mandate["id"])
+    status = yield partial(gateway.retrieve_mandate_status, mandate["id"])
     if ours.stripe_id is None:
         return partial(mandates.name_and_follow, ours, mandate["id"], status)
     return partial(mandates.follow_stripe, ours, status)
 
 
-def payment_intent(intent: Thing) -> Write:
+def payment_intent(intent: Thing) -> Handling:
     ours = _charge(intent["id"], intent)
     if ours is None or ours.status == Charge.Status.SUCCEEDED:
         return None
     if ours.setup_id:
-        return _payment_with_card(ours, intent)
-    seen = gateway.retrieve_payment_intent(intent["id"])
+        return (yield from _payment_with_card(ours, intent))
+    seen = yield partial(gateway.retrieve_payment_intent, intent["id"])
     if not ours.stripe_id and not _is_named_in(seen.metadata, ours):
         # Only the message says so. Somebody else may charge the same customer as much.
         logger.error("Payment intent %s does not name charge %s: not applied", seen.id, ours.public_id)
@@ -99,43 +99,44 @@ def payment_intent(intent: Thing) -> Write:
     return partial(outcomes.apply, ours, seen)
 
 
-def refund(thing: Thing) -> None:
+def refund(thing: Thing) -> Handling:
     """For a refund, and for a charge of Stripe's that was refunded: both name the payment."""
     ours = _charge(text(thing, "payment_intent"), thing)
     if ours is None:
         return
     if not ours.stripe_id:
         raise NotHereYet(f"Charge {ours.public_id} does not know its payment yet.")
-    refunds.sync_refunds(ours)
+    yield from refunds.sync(ours)
 
 
-def dispute(dispute: Thing) -> Write:
+def dispute(dispute: Thing) -> Handling:
     intent_id = text(dispute, "payment_intent")
     ours = _charge(intent_id, dispute)
     if ours is None:
-        _wait_if_unheard(intent_id)
+        yield from _wait_if_unheard(intent_id)
         # It may have been written down between these two questions.
         ours = _charge(intent_id, dispute)
     if ours is None:
         return None
-    return partial(disputes.apply, ours, gateway.retrieve_dispute(dispute["id"]))
+    return partial(disputes.apply, ours, (yield partial(gateway.retrieve_dispute, dispute["id"])))
 
 
-def subscription(thing: Thing) -> Write:
-    return subscriptions.heard(thing["id"], _uuid(text(thing, "metadata", "krcard_mandate")))
+def subscription(thing: Thing) -> Handling:
+    mandate = _uuid(text(thing, "metadata", "krcard_mandate"))
+    return (yield partial(subscriptions.heard, thing["id"], mandate))
 
 
-def invoice(thing: Thing) -> Write:
+def invoice(thing: Thing) -> Handling:
     """Stripe copies the metadata of its subscription into it. A message looks as its endpoint's API version says."""
     parent = thing.get("parent") or thing
     mandate = _uuid(text(parent, "subscription_details", "metadata", "krcard_mandate"))
     subscription = text(parent, "subscription_details", "subscription") or text(thing, "subscription")
-    return invoices.heard(thing["id"], subscription, mandate)
+    return (yield partial(invoices.heard, thing["id"], subscription, mandate))
 
 
-def customer_deleted(customer: Thing) -> Write:
+def customer_deleted(customer: Thing) -> Handling:
     ours = Customer.objects.filter(stripe_id=customer["id"]).first()
-    if ours is None or not gateway.customer_is_deleted(customer["id"]):
+    if ours is None or not (yield partial(gateway.customer_is_deleted, customer["id"])):
         return None
     return partial(mandates.customer_deleted, ours)
 
@@ -217,9 +218,17 @@ HANDLERS: dict[str, Callable[[Thing], Any]] = {
 
 def _setup(public_id: str, **stripe_id: str) -> CardSetup | None:
     """The attempt, if it is not through, by Stripe's id; or by ours, if the message is faster than our own commit."""
-    open_or_over = CardSetup.objects.exclude(status=CardSetup.Status.COMPLETE)
-    named = open_or_over.filter(Q(**stripe_id) | Q(public_id=_uuid(public_id)))
-    return named.select_related("mandate__customer", "consent__customer").first()
+    return _newest(Q(**stripe_id) | Q(public_id=_uuid(public_id)), ~Q(status=CardSetup.Status.COMPLETE))
+
+
+def _newest(*which: Q, **fields: Any) -> CardSetup | None:
+    """The newest of these attempts, with all that is read of it. Most messages find none, so that is asked first."""
+    pk = CardSetup.objects.filter(*which, **fields).order_by("-pk").values_list("pk", flat=True).first()
+    if pk is None:
+        return None
+    setup = CardSetup.objects.select_related("mandate__customer", "consent").get(pk=pk)
+    setup.consent.customer = setup.mandate.customer
+    return setup
 
 
 def _is_no_news(mandate: Mandate, status: str) -> bool:
@@ -227,32 +236,32 @@ def _is_no_news(mandate: Mandate, status: str) -> bool:
     return status == "active" and mandate.status != Mandate.Status.PENDING and mandate.stripe_id is not None
 
 
-def _wait_if_being_saved(card_id: str) -> None:
+def _wait_if_being_saved(card_id: str) -> Act[None]:
     """Who is saving this card right now may have asked Stripe before the news, and write what was true then. With a
     payment nobody else tells which mandate it is."""
     asked_lately = Q(checked_at__gte=timezone.now() - timedelta(seconds=SAVED_WITHIN))
     asking = CardSetup.objects.filter(asked_lately | Q(charge__isnull=False), status=CardSetup.Status.OPEN)
     if not card_id or not asking.exists():
         return
-    customer = gateway.retrieve_payment_method(card_id).customer
+    customer = (yield partial(gateway.retrieve_payment_method, card_id)).customer
     if customer and (setup := asking.filter(consent__customer__stripe_id=customer).first()):
         raise NotHereYet(f"Attempt {setup.public_id} may be about to save the card of this mandate.")
 
 
-def _completion(setup: CardSetup, stripe_id: str = "") -> Write:
-    seen = setups.look(setup, stripe_id=stripe_id)
-    return partial(setups.follow, setup, seen) if seen else None
+def _completion(setup: CardSetup, stripe_id: str = "") -> Handling:
+    question = setups.question(setup, stripe_id)
+    return partial(setups.follow, setup, (yield question)) if question else None
 
 
-def _payment_with_card(charge: Charge, intent: Thing) -> Write:
+def _payment_with_card(charge: Charge, intent: Thing) -> Handling:
     """A payment that saves a card: both follow together."""
-    setup = CardSetup.objects.select_related("mandate__customer", "consent__customer").get(pk=charge.setup_id)
+    setup = _newest(pk=charge.setup_id)
     if text(intent, "metadata", "krcard_setup") not in ("", str(setup.public_id)):
         # An earlier try under the same reference, which was called off before this one began.
         return None
     if setup.flow == CardSetup.Flow.CHECKOUT and not setup.checkout_session_id:
         raise NotHereYet(f"Attempt {setup.public_id} does not know its session yet.")
-    return _completion(setup, intent["id"])
+    return (yield from _completion(setup, intent["id"]))
 
 
 def _is_unnamed(card_id: str) -> Q:
@@ -289,12 +298,12 @@ def _is_of_earlier_try(charge: Charge, thing: Thing) -> bool:
     return bool(charge.setup_id and named) and named != str(charge.setup.public_id)
 
 
-def _wait_if_unheard(intent_id: str) -> None:
+def _wait_if_unheard(intent_id: str) -> Act[None]:
     """A dispute does not bear our names. While Stripe's answer to a charge is missing, it may be about that one."""
     unheard = Charge.objects.filter(stripe_id=None, status__in=[Charge.Status.SENDING, Charge.Status.UNKNOWN])
     if not intent_id or not unheard.exists():
         return
-    metadata = gateway.retrieve_payment_intent(intent_id).metadata
+    metadata = (yield partial(gateway.retrieve_payment_intent, intent_id)).metadata
     if ours := _charge(intent_id, {"metadata": metadata}):
         raise NotHereYet(f"Charge {ours.public_id} does not know its payment yet.")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from datetime import datetime, timedelta
+from functools import partial
+from inspect import isgenerator, isgeneratorfunction
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
@@ -18,8 +20,9 @@ from django_krcard import signals
 from django_krcard.conf import conf
 from django_krcard.exceptions import SetupNotAllowed, StripeRefusedRequest
 from django_krcard.models import Event
+from django_krcard.services.acts import finish
 from django_krcard.webhooks import messages
-from django_krcard.webhooks.handlers import HANDLERS, NotHereYet
+from django_krcard.webhooks.handlers import HANDLERS, Handling, NotHereYet, Write
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,18 @@ def receive(body: bytes) -> Event:
 
     What goes wrong while it is worked off is written to the row and tried again later; it is not raised.
     """
+    event, message = _read(body)
+    handler = HANDLERS.get(event.type)
+    if event.status == Status.RECEIVED and message.told is not None and isgeneratorfunction(handler):
+        try:
+            return _at_once(event, handler(message.told))
+        except Exception as error:
+            # Nothing of it is written: mostly it is here already, or waits for something. Below it is stored by
+            # itself, and should it fail again, its row says why.
+            logger.info("Event %s is stored first: %s", message.id, type(error).__name__)
+            here = isinstance(error, IntegrityError) and Event.objects.filter(stripe_id=message.id).first()
+            if here:
+                return process(here.pk) if here.status in Event.OPEN else here
     event, is_new = keep(body, claimed=True)
     if event.status not in Event.OPEN:
         return event
@@ -51,37 +66,17 @@ def keep(body: bytes, *, claimed: bool = False, queued: bool = False) -> tuple[E
 
     ``claimed``: the caller will work it off; ``queued``: will make a task of it. Until then nobody else does.
     """
-    now = timezone.now()
-    try:
-        message = messages.read(body, HANDLERS)
-    except messages.Unusable as problem:
-        # Stripe signed it, so it is kept, but no retry would make it readable.
-        logger.error("A signed message could not be used: %s", problem)
-        row = Event(stripe_id=f"unusable-{hashlib.sha256(body).hexdigest()}", status=Status.QUARANTINED)
-        row.last_error = str(problem)
-    else:
-        is_ours = (message.livemode, message.account) == (conf.LIVEMODE, conf.STRIPE_ACCOUNT)
-        row = Event(
-            stripe_id=message.id,
-            type=message.type,
-            livemode=message.livemode,
-            account=message.account,
-            api_version=message.api_version,
-            created=message.created,
-            status=Status.RECEIVED if is_ours else Status.FOREIGN,
-        )
-    row.body, row.received_at = body, now
-    if row.status == Status.RECEIVED and claimed:
-        row.lease_until = row.next_attempt_at = now + LEASE
-        row.attempts = 1
-    if row.status == Status.RECEIVED and queued:
-        row.queued_at = now
+    event, _message = _read(body)
+    if event.status == Status.RECEIVED and claimed:
+        _claim_here(event)
+    if event.status == Status.RECEIVED and queued:
+        event.queued_at = event.received_at
     try:
         with _savepoint():
-            row.save(force_insert=True)
+            event.save(force_insert=True)
     except IntegrityError:
-        return Event.objects.get(stripe_id=row.stripe_id), False
-    return row, True
+        return Event.objects.get(stripe_id=event.stripe_id), False
+    return event, True
 
 
 def process(pk: int, *, again: bool = False) -> Event:
@@ -105,6 +100,57 @@ def due(now: datetime, which: Q | None = None) -> Iterator[int]:
         after = Q(created__gt=created) | Q(created=created, pk__gt=pk)
 
 
+def _read(body: bytes) -> tuple[Event, messages.Message | None]:
+    """The row of a message, not stored yet, and what the message says, if it can be used."""
+    now = timezone.now()
+    try:
+        message = messages.read(body, HANDLERS)
+    except messages.Unusable as problem:
+        # Stripe signed it, so it is kept, but no retry would make it readable.
+        logger.error("A signed message could not be used: %s", problem)
+        name = f"unusable-{hashlib.sha256(body).hexdigest()}"
+        unusable = {"status": Status.QUARANTINED, "last_error": str(problem)}
+        return Event(stripe_id=name, body=body, received_at=now, **unusable), None
+    is_ours = (message.livemode, message.account) == (conf.LIVEMODE, conf.STRIPE_ACCOUNT)
+    status = Status.RECEIVED if message.type in HANDLERS else Status.IGNORED
+    event = Event(
+        stripe_id=message.id,
+        type=message.type,
+        livemode=message.livemode,
+        account=message.account,
+        api_version=message.api_version,
+        created=message.created,
+        status=status if is_ours else Status.FOREIGN,
+        body=body,
+        received_at=now,
+    )
+    return event, message
+
+
+def _at_once(event: Event, act: Handling) -> Event:
+    """Store a message and work it off in one transaction, or in two with a question to Stripe between them: before
+    anybody is asked it is stored, and claimed. Raises whatever goes wrong in the first, of which nothing is left."""
+    with transaction.atomic():
+        event.status, event.attempts = Status.DONE, 1
+        event.save(force_insert=True)
+        try:
+            question = next(act)
+        except StopIteration as end:
+            if callable(end.value):
+                end.value()
+            signals.send_on_commit(signals.event_processed, Event, event=event)
+            return event
+        event.status, event.attempts = Status.RECEIVED, 0
+        _claim_here(event)
+        event.save(update_fields=["status", "attempts", "lease_until", "next_attempt_at"])
+    return _work_off(event, partial(finish, act, question))
+
+
+def _claim_here(event: Event) -> None:
+    event.lease_until = event.next_attempt_at = event.received_at + LEASE
+    event.attempts += 1
+
+
 def _claim(pk: int, *, again: bool) -> bool:
     now = timezone.now()
     # Where the retention is over there is nothing left to work off.
@@ -123,10 +169,13 @@ class Overtaken(Exception):
     """Our claim has run out, and somebody else has the event, or is through with it."""
 
 
-def _work_off(event: Event) -> Event:
-    """Let the handler look and ask, then write what it returns, in one transaction with the end of the event."""
+def _work_off(event: Event, handling: Callable[[], Write | None] | None = None) -> Event:
+    """Let the handler look and ask, then write what it returns, in one transaction with the end of the event.
+
+    ``handling`` is what is left of that, if it has begun.
+    """
     try:
-        left = _carried_out(event)
+        left = _carried_out(event, handling or partial(_handled, event))
     except Overtaken:
         logger.warning("Event %s (%s) took too long: somebody else took it over", event.stripe_id, event.type)
         return Event.objects.get(pk=event.pk)
@@ -135,12 +184,16 @@ def _work_off(event: Event) -> Event:
     return left
 
 
-def _carried_out(event: Event) -> Event:
-    handler = HANDLERS.get(event.type)
-    if handler is None:
+def _handled(event: Event) -> Write | None:
+    handled = HANDLERS[event.type](messages.read(bytes(event.body)).subject())
+    return finish(handled) if isgenerator(handled) else handled
+
+
+def _carried_out(event: Event, handling: Callable[[], Write | None]) -> Event:
+    if event.type not in HANDLERS:
         return _leave(event, Status.IGNORED)
     try:
-        write = handler(messages.read(bytes(event.body)).subject())
+        write = handling()
         if not callable(write):
             return _leave(event, Status.DONE)
         with transaction.atomic():

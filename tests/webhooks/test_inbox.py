@@ -71,6 +71,68 @@ def test_a_handler_looks_with_no_transaction_open_and_writes_inside_of_one(knock
     assert seen == [False, True]
 
 
+def test_an_act_shares_the_transaction_of_its_message_and_asks_between_two(knock, handler, mandate):
+    seen = []
+
+    def act(thing):
+        look_around("look")
+        look_around((yield lambda: look_around("ask") or "answer"))
+        return lambda: look_around("write")
+
+    def look_around(step):
+        seen.append((step, in_transaction(), Event.objects.get(stripe_id="evt_1").status))
+
+    handler(act)
+    assert knock() == 200
+    assert seen == [
+        ("look", True, "done"),
+        ("ask", False, "received"),
+        ("answer", False, "received"),
+        ("write", True, "done"),
+    ]
+
+
+def test_an_act_without_a_question_is_one_transaction(knock, handler, django_assert_num_queries):
+    def act(thing):
+        return Event.objects.count
+        yield
+
+    handler(act)
+    knock()
+    with django_assert_num_queries(4) as queries:
+        assert knock(id="evt_2") == 200
+    assert [query["sql"].split()[0] for query in queries] == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+    assert Event.objects.get(stripe_id="evt_2").attempts == 1
+
+
+@pytest.mark.parametrize("where", ["look", "ask", "answer", "write"])
+def test_wherever_an_act_fails_its_message_stays_and_nothing_else(knock, handler, mandate, where):
+    fails = [where]
+
+    def act(thing):
+        step("look")
+        yield lambda: step("ask")
+        step("answer")
+        return lambda: step("write")
+
+    def step(name):
+        TimelineEntry.objects.create(mandate=mandate, kind=f"half_{name}", actor="system", data={})
+        if name in fails:
+            raise RuntimeError(name)
+
+    handler(act)
+    assert knock() == 500
+    event = Event.objects.get(stripe_id="evt_1")
+    assert (event.status, event.attempts, event.last_error) == ("failed", 1, f"RuntimeError: {where}")
+    assert event.lease_until is None
+    assert not mandate.timeline.filter(kind="half_write").exists()
+    fails.clear()
+    assert knock() == 200
+    event.refresh_from_db()
+    assert (event.status, event.attempts) == ("done", 2)
+    assert mandate.timeline.filter(kind="half_write").count() == 1
+
+
 def in_transaction():
     return transaction.get_connection().in_atomic_block
 

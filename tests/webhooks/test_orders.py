@@ -23,6 +23,7 @@ from django_krcard.models import CardSetup, Charge, Customer, Event
 from django_krcard.sandbox import control
 from django_krcard.sandbox.models import Event as StripeEvent
 from django_krcard.sandbox.models import Resource
+from django_krcard.services.acts import finish
 from django_krcard.testing.factories import customer_for, saved_mandate
 from django_krcard.testing.sandbox import books
 from django_krcard.testing.webhooks import Events
@@ -184,7 +185,7 @@ def worker(hands):
         def look():
             body = messages_of(kind)[0]
             with suppress(NotHereYet):
-                hands[kind] = HANDLERS[kind](messages.read(body).subject())
+                hands[kind] = finish(HANDLERS[kind](messages.read(body).subject()))
 
         def write():
             act = hands.pop(kind, None)
