@@ -617,12 +617,13 @@ def test_nobody_is_asked_when_all_would_have_too_little_notice(mandate, raised):
 
 def test_a_yes_and_a_no_at_the_same_moment_are_one_answer(mandate, ask):
     amendment = ask()
+    # All have the page open. Who opens it after the answer sees that, and may think better of a no.
+    pages = [Amendment.objects.select_related("mandate__customer").get(pk=amendment.pk) for _ in range(8)]
 
     def press(number):
-        mine = Amendment.objects.select_related("mandate__customer").get(pk=amendment.pk)
         if number % 2:
-            return amendments.refuse(mine)
-        return amendments.agree(mine, language="ko", ticked=REQUIRED, evidence=EVIDENCE)
+            return amendments.refuse(pages[number])
+        return amendments.agree(pages[number], language="ko", ticked=REQUIRED, evidence=EVIDENCE)
 
     results = all_at_once(press, 8)
     stands = fresh(amendment)

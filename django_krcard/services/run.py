@@ -149,9 +149,8 @@ def _acts(refused: list[StripeRefusedKey]) -> Iterator[Act]:
 
 
 def _charges(pks: Iterator[int]) -> Iterator[Charge]:
-    """With all that the gate looks at, many at a time: one by one that costs more than the call to Stripe."""
     while chunk := list(islice(pks, CHUNK)):
-        rows = Charge.objects.select_related(*steps.RELATED).in_bulk(chunk)
+        rows = steps.read(chunk)
         yield from (rows[pk] for pk in chunk)
 
 
