@@ -13,7 +13,7 @@ from django_krcard import gateway, services
 from django_krcard.exceptions import AmendmentRefused, ChargeRefused, ConsentRefused
 from django_krcard.models import Amendment, CardSetup, Consent, Mandate, Notice, PaymentMethod
 from django_krcard.sandbox import control
-from django_krcard.services import amendments, disputes, mandates
+from django_krcard.services import amendment_steps, amendments, disputes, mandates
 from django_krcard.services.in_force import day_of
 from django_krcard.signals import amendment_agreed
 from tests.factories import REQUIRED, PublishedTerms, UserFactory, consent_of
@@ -459,14 +459,14 @@ def test_one_that_goes_wrong_does_not_stop_the_others(mandate, ask, save_card, m
     newest = PublishedTerms(amount=16_900)
     first, second = ask(days=40, terms=newest), ask(days=40, terms=newest, mandate=other)
     Amendment.objects.update(next_step_at=timezone.now())
-    step = amendments._step
+    step = amendment_steps.step
 
     def sometimes(amendment):
         if amendment.pk == first.pk:
             raise RuntimeError("broken")
         step(amendment)
 
-    monkeypatch.setattr(amendments, "_step", sometimes)
+    monkeypatch.setattr(amendment_steps, "step", sometimes)
     [error] = services.run_due()
     assert error.__notes__ == [f"amendment {first.pk}"]
     assert fresh(second).next_step_at > timezone.now()
@@ -646,7 +646,9 @@ def test_on_the_day_a_charge_and_the_run_put_the_consent_in_force_once(mandate, 
     krcard_clock.advance(days=8)
 
     def act(number):
-        return amendments.take_step(amendment.pk) if number % 2 else services.charge(mandate, 14_900, reference="1")
+        return (
+            amendment_steps.take_step(amendment.pk) if number % 2 else services.charge(mandate, 14_900, reference="1")
+        )
 
     results = all_at_once(act, 6)
     assert not [result for result in results if isinstance(result, Exception)]

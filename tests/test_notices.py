@@ -14,7 +14,7 @@ from django_krcard.exceptions import ChargeRefused, InsideTransaction
 from django_krcard.formatting import kst
 from django_krcard.models import Amendment, Charge, Notice
 from django_krcard.sandbox import control
-from django_krcard.services import amendments, gate, notices
+from django_krcard.services import amendment_steps, amendments, gate, notices
 from django_krcard.services.notices import deliver, deliver_due, postponed, write
 from tests.factories import REQUIRED, PublishedTerms, consent_of
 
@@ -83,7 +83,7 @@ def everything_of_a_change(mandate):
     asked = {"effective_on": today + timedelta(days=20), "by": "system", "reason": ""}
     amendment = services.request_amendment(mandate, raised, **asked)
     Amendment.objects.update(effective_on=today, next_step_at=timezone.now())
-    amendment = amendments.take_step(amendment.pk)
+    amendment = amendment_steps.take_step(amendment.pk)
     language = mandate.consent.language
     amendments.agree(amendment, language=language, ticked=REQUIRED, evidence=services.Evidence())
 

@@ -1,4 +1,4 @@
-"""Changes of terms that a customer must agree to separately: asked, answered or left unanswered, and put in force.
+"""Changes of terms that a customer must agree to separately: who must be asked, and what they answered.
 
 Until somebody has agreed the terms before rule on, and silence is never an answer. What was agreed beforehand waits on
 the mandate (``next_consent``) and the gate lets it rule from its day on, whether or not ``krcard_run_due`` runs.
@@ -6,10 +6,9 @@ the mandate (``next_consent``) and the gate lets it rule from its day on, whethe
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
@@ -22,20 +21,14 @@ from django_krcard.exceptions import AmendmentRefused
 from django_krcard.models import Amendment, CardSetup, Consent, Mandate, Notice, Terms, lock
 from django_krcard.rules import Rule, worse_in
 from django_krcard.services import notices
+from django_krcard.services.amendment_steps import close, has_come, release_hold, step, write_down
 from django_krcard.services.consents import Evidence, give
-from django_krcard.services.disputes import HELD_FOR
-from django_krcard.services.gate import IN_DISPUTE, locked
+from django_krcard.services.gate import locked
 from django_krcard.services.in_force import day_of, midnight, put_in_force
-from django_krcard.services.mandates import cancel_setup, hold, holds_on, release, resume, revoke
+from django_krcard.services.mandates import cancel_setup
 from django_krcard.services.timeline import record
 
-logger = logging.getLogger(__name__)
-
 Status = Amendment.Status
-
-#: By whom and why a mandate is on hold when its customer has not agreed. One for all changes: whoever agrees to the
-#: newest terms has answered for those before.
-HOLD = {"by": "system", "reason": "a change of the terms was not agreed to"}
 
 #: Mandates read at a time.
 CHUNK = 500
@@ -117,7 +110,7 @@ def request(
         _refuse_request(mandate, terms, free)
         _refuse_unasked(terms, effective_on, kind=kind)
         for older in mandate.amendments.filter(status__in=Amendment.NOT_AGREED):
-            _close(older, Status.SUPERSEDED)
+            close(older, Status.SUPERSEDED)
         if free and not mandate.is_free:
             mandate.is_free = True
             mandate.save(update_fields=["is_free"])
@@ -135,8 +128,8 @@ def request(
             by=by,
             reason=reason,
         )
-        _record(amendment, "amendment_requested", by, reason=reason)
-        _step(amendment)
+        write_down(amendment, "amendment_requested", by, reason=reason)
+        step(amendment)
     return amendment
 
 
@@ -197,7 +190,7 @@ def refuse(amendment: Amendment) -> Amendment:
         # After the day what follows has followed.
         amendment.next_step_at = None if over else midnight(amendment.effective_on)
         amendment.save()
-        _record(amendment, "amendment_refused", "customer")
+        write_down(amendment, "amendment_refused", "customer")
     return amendment
 
 
@@ -219,9 +212,9 @@ def cancel(amendment: Amendment, *, by: str, reason: str) -> Amendment:
         if amendment.kind == Amendment.Kind.FREE_TO_PAID:
             mandate.is_free = False
         mandate.save(update_fields=["next_consent", "next_consent_on", "is_free"])
-        _close(amendment, Status.CANCELLED)
-        _record(amendment, "amendment_cancelled", by, reason=reason)
-        _release(mandate)
+        close(amendment, Status.CANCELLED)
+        write_down(amendment, "amendment_cancelled", by, reason=reason)
+        release_hold(mandate)
     return amendment
 
 
@@ -242,7 +235,7 @@ def answer_by(mandate: Mandate, consent: Consent) -> Consent:
         is_newer = consent.terms.version > mandate.consent.terms.version
         put_in_force(mandate, consent)
         if is_newer:
-            _release(mandate)
+            release_hold(mandate)
     elif amendment.status == Status.AGREED:
         amendment.consent = mandate.next_consent = consent
         amendment.save(update_fields=["consent"])
@@ -295,11 +288,6 @@ def keeps_card(mandate: Mandate) -> bool:
     return mandate.can_be_held and card is not None and card.detached_at is None
 
 
-def has_come(amendment: Amendment) -> bool:
-    """Whether the day from which the new terms are to rule is here."""
-    return amendment.effective_on <= day_of(timezone.now())
-
-
 def of_interest(mandate: Mandate) -> Amendment | None:
     """The change that the customer can answer now, or has agreed to for a later day."""
     for amendment in mandate.amendments.all():
@@ -342,7 +330,7 @@ def _answered_yes(amendment: Amendment, mandate: Mandate, consent: Consent) -> N
     amendment.mandate, amendment.next_step_at = mandate, None
     if has_come(amendment):
         put_in_force(mandate, consent)
-        _release(mandate)
+        release_hold(mandate)
     else:
         mandate.next_consent, mandate.next_consent_on = consent, amendment.effective_on
         mandate.save(update_fields=["next_consent", "next_consent_on"])
@@ -355,7 +343,7 @@ def _agreed(amendment: Amendment) -> None:
     """What follows a yes, inside its transaction. Whoever stopped something for want of it can go on: after the commit,
     ``amendment_agreed`` says so."""
     consent = str(amendment.consent.public_id)
-    _record(amendment, "amendment_agreed", "customer", consent=consent, effective_on=str(amendment.effective_on))
+    write_down(amendment, "amendment_agreed", "customer", consent=consent, effective_on=str(amendment.effective_on))
     notices.write(
         amendment.mandate,
         Notice.Kind.AMENDMENT_AGREED,
@@ -364,150 +352,3 @@ def _agreed(amendment: Amendment) -> None:
         effective_on=max(amendment.effective_on, day_of(timezone.now())),
     )
     signals.send_on_commit(signals.amendment_agreed, Amendment, amendment=amendment)
-
-
-# --- what is due -----------------------------------------------------------------------------------
-
-
-def due() -> QuerySet[Amendment]:
-    return Amendment.objects.filter(next_step_at__lte=timezone.now()).order_by("next_step_at", "pk")
-
-
-def take_due_steps() -> Iterator[Exception]:
-    """Ask, remind, let take effect and close what is due. Gives what went wrong: one does not stop the others."""
-    for pk in list(due().values_list("pk", flat=True)):
-        try:
-            take_step(pk)
-        except Exception as error:
-            error.add_note(f"amendment {pk}")
-            yield error
-
-
-def take_step(pk: int) -> Amendment:
-    """The next step of one request, if it is still due."""
-    amendment = Amendment.objects.select_related("mandate__customer").get(pk=pk)
-    with transaction.atomic():
-        # That puts in force what was agreed to for a day that has come.
-        mandate = locked(amendment.mandate)
-        amendment = lock(amendment)
-        amendment.mandate = mandate
-        _step(amendment)
-    return amendment
-
-
-def _step(amendment: Amendment) -> None:
-    """All that is due of a request by now; its mandate is locked."""
-    now, today = timezone.now(), day_of(timezone.now())
-    if amendment.next_step_at is None or amendment.next_step_at > now:
-        return
-    if amendment.status == Status.PLANNED:
-        _ask(amendment, today)
-    elif amendment.status == Status.ASKED and not has_come(amendment):
-        _remind(amendment, now)
-    elif amendment.status in (Status.ASKED, Status.REFUSED) and has_come(amendment):
-        _not_agreed(amendment)
-    elif amendment.status == Status.AGREED and has_come(amendment):
-        # In force since the mandate was locked. Who had not agreed to an earlier change is not waited for any more.
-        _release(amendment.mandate)
-    amendment.next_step_at = _next_step_at(amendment, now)
-    amendment.save()
-
-
-def _ask(amendment: Amendment, today: date) -> None:
-    late = amendment.effective_on <= today or not amendment.is_in_time(today, conf.AMENDMENT_MIN_NOTICE_DAYS)
-    if late:
-        # Nobody ran krcard_run_due while the window was open. Who was not asked in time has not kept silent.
-        amendment.status = Status.CANCELLED
-        _record(amendment, "amendment_cancelled", "system", reason="the customer could not be asked in time")
-        logger.error("Change %s was not asked in time and is cancelled. Is krcard_run_due run?", amendment.public_id)
-        return
-    amendment.status, amendment.asked_at = Status.ASKED, timezone.now()
-    _record(amendment, "amendment_asked", "system", effective_on=str(amendment.effective_on))
-    _tell(amendment, "asked")
-
-
-def _remind(amendment: Amendment, now: datetime) -> None:
-    """One reminder for each of the site's days; if several were missed, the last of them."""
-    passed = [days for days in conf.AMENDMENT_NOTICE_DAYS if amendment.asked_at < _days_before(amendment, days) <= now]
-    if passed:
-        _tell(amendment, str(min(passed)))
-
-
-def _tell(amendment: Amendment, which: str) -> None:
-    notices.write(
-        amendment.mandate,
-        Notice.Kind.AMENDMENT_ASKED,
-        about=f"amendment:{amendment.public_id}:{which}",
-        # The law wants it told, whatever else a site sends.
-        promised=True,
-        amendment=amendment,
-        is_reminder=which != "asked",
-        unanswered=conf.ON_AMENDMENT_UNANSWERED,
-        effective_on=amendment.effective_on,
-    )
-
-
-def _not_agreed(amendment: Amendment) -> None:
-    """The day has come without a yes. The price never rises by that; the rest is the site's choice."""
-    mandate, wish = amendment.mandate, conf.ON_AMENDMENT_UNANSWERED
-    if amendment.status == Status.ASKED:
-        amendment.status = Status.UNANSWERED
-    # Before the mandate ends, which closes what is open.
-    amendment.save(update_fields=["status"])
-    _record(amendment, "amendment_not_agreed", "system", answer=str(amendment.status), follows=wish)
-    if wish == "end":
-        revoke(mandate, **HOLD)
-    elif wish != "keep" and mandate.can_be_held:
-        # An unknown word stops payments, too.
-        hold(mandate, **HOLD)
-        notices.write(
-            mandate,
-            Notice.Kind.AMENDMENT_PAUSED,
-            about=f"amendment:{amendment.public_id}:paused",
-            promised=True,
-            amendment=amendment,
-            effective_on=amendment.effective_on,
-        )
-
-
-def _next_step_at(amendment: Amendment, now: datetime) -> datetime | None:
-    day = midnight(amendment.effective_on)
-    if amendment.status == Status.PLANNED:
-        return amendment.opens_at
-    if amendment.status not in (Status.ASKED, Status.REFUSED, Status.AGREED) or day <= now:
-        return None
-    reminders = conf.AMENDMENT_NOTICE_DAYS if amendment.status == Status.ASKED else []
-    coming = [moment for days in reminders if (moment := _days_before(amendment, days)) > now]
-    return min([day, *coming])
-
-
-def _days_before(amendment: Amendment, days: int) -> datetime:
-    return midnight(amendment.effective_on - timedelta(days=days))
-
-
-# --- helpers ---------------------------------------------------------------------------------------
-
-
-def _close(amendment: Amendment, status: str) -> None:
-    amendment.status, amendment.next_step_at = status, None
-    amendment.save(update_fields=["status", "next_step_at"])
-
-
-def _release(mandate: Mandate) -> None:
-    """Nothing more is wanted of the customer: let payments go on, unless somebody else has stopped them."""
-    ours = HOLD["by"], HOLD["reason"]
-    others = {each for each in holds_on(mandate) if each != ours and not _is_of_a_dispute_that_is_over(mandate, each)}
-    if ours in holds_on(mandate) and not others and mandate.status == Mandate.Status.ON_HOLD:
-        resume(mandate, **HOLD)
-    else:
-        release(mandate, **HOLD)
-
-
-def _is_of_a_dispute_that_is_over(mandate: Mandate, held: tuple[str, str]) -> bool:
-    by, reason = held
-    return by == "stripe" and reason.startswith(HELD_FOR) and not mandate.charges.filter(IN_DISPUTE).exists()
-
-
-def _record(amendment: Amendment, kind: str, actor: str, **data: str) -> None:
-    about = {"amendment": str(amendment.public_id), "terms": str(amendment.terms)}
-    record(amendment.mandate, kind, actor=actor, **about, **data)

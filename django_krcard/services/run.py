@@ -16,7 +16,7 @@ from django_krcard.exceptions import StripeRefusedKey
 from django_krcard.models import Charge, Notice, Refund, Subscription, SubscriptionChange
 from django_krcard.services import (
     above_agreed,
-    amendments,
+    amendment_steps,
     backup,
     mandates,
     notices,
@@ -59,7 +59,7 @@ def run_due() -> Iterator[Any]:
     backup.refuse_if_behind(again=True)
     with notices.postponed():
         # First: what customers have agreed to for today rules the charges of today.
-        failed = list(amendments.take_due_steps())
+        failed = list(amendment_steps.take_due_steps())
         above_agreed.settle()
     yield from failed
     refused: list[StripeRefusedKey] = []
@@ -87,7 +87,7 @@ def hand_over(queues: Mapping[type, Callable[[int], Any]]) -> int:
     many does no harm: when it comes, nothing is due. Raises ``DatabaseIsBehind`` before anything is given.
     """
     backup.refuse_if_behind(again=True)
-    for error in amendments.take_due_steps():
+    for error in amendment_steps.take_due_steps():
         logger.error("A change of terms waits for the next run", exc_info=error)
     above_agreed.settle()
     now, given = timezone.now(), 0

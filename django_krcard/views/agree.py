@@ -37,7 +37,7 @@ from django_krcard.forms import (
     read_payment,
 )
 from django_krcard.models import CardSetup, Customer, Mandate, Terms, TermsText
-from django_krcard.services import amendments, checkout, direct
+from django_krcard.services import amendment_steps, amendments, checkout, direct
 from django_krcard.services.attempts import Way, agree
 from django_krcard.services.consents import Evidence
 from django_krcard.services.customers import get_or_create
@@ -92,7 +92,7 @@ class ConsentView(LoginRequiredMixin, PageView):
         mandate = under_older(Mandate.objects.filter(**self.theirs(self.request)), terms)
         if mandate:
             asked = amendments.asked_for(mandate, terms)
-            mandate.new_terms_from = asked.effective_on if asked and not amendments.has_come(asked) else None
+            mandate.new_terms_from = asked.effective_on if asked and not amendment_steps.has_come(asked) else None
             mandate.keeps_card = amendments.keeps_card(mandate) and (not asked or amendments.can_be_answered(asked))
         return mandate
 

@@ -19,7 +19,7 @@ from django_krcard.formatting import each_period, how_much, how_often, how_retri
 from django_krcard.forms import ANSWERED, CHANGED, NOT_OURS, AmendmentForm, Offer, standing_of
 from django_krcard.models import Amendment, Terms, TermsText
 from django_krcard.rules import Rule
-from django_krcard.services import amendments
+from django_krcard.services import amendment_steps, amendments
 from django_krcard.services.consents import Evidence
 from django_krcard.services.terms import text_for
 from django_krcard.views.agree import HttpResponseSeeOther
@@ -56,7 +56,7 @@ class AmendmentView(LoginRequiredMixin, PageView):
             form=form if can_answer else None,
             state=state_of(amendment),
             rows=list(compared(amendment)),
-            has_come=amendments.has_come(amendment),
+            has_come=amendment_steps.has_come(amendment),
             unanswered=conf.ON_AMENDMENT_UNANSWERED,
             notice=str(notice),
         )
@@ -125,7 +125,7 @@ class RefuseAmendmentView(AnswerView):
 def state_of(amendment: Amendment) -> str:
     """planned, open, refused, unanswered, coming, agreed, or over: what the page says first."""
     if amendment.status == Status.AGREED:
-        return "coming" if amendment.is_coming and not amendments.has_come(amendment) else "agreed"
+        return "coming" if amendment.is_coming and not amendment_steps.has_come(amendment) else "agreed"
     if amendment.mandate.has_ended or amendment.terms.status != Terms.Status.PUBLISHED:
         return "over"
     if amendment.is_open:

@@ -16,7 +16,7 @@ from django_krcard.exceptions import KrcardError, StripeRefusedKey
 from django_krcard.management.base import KrcardCommand, as_json, not_all_well
 from django_krcard.management.progress import Progress
 from django_krcard.models import Amendment, Charge, Refund, Subscription, SubscriptionChange
-from django_krcard.services import amendments, gate, run
+from django_krcard.services import amendment_steps, gate, run
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class Due(NamedTuple):
 def what_is_due() -> Iterator[Due]:
     """Everything that is due now, each judged by itself."""
     now = timezone.now()
-    for row in amendments.due().select_related("mandate", "terms"):
+    for row in amendment_steps.due().select_related("mandate", "terms"):
         step = CHANGES.get(row.status, "remind or close")
         yield Due(str(row), row.amount_after or 0, local(row.next_step_at), str(row.status), step)
     charges = Charge.objects.select_related("mandate", *(f"mandate__{name}" for name in gate.RELATED))
