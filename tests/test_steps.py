@@ -399,6 +399,25 @@ def test_what_is_stopped_while_stripe_makes_us_wait_is_not_sent(mandate, ledger,
     assert the_charge().first_sent_at is None
 
 
+@pytest.mark.parametrize("stop", [services.revoke, services.hold])
+def test_nor_is_what_somebody_asks_for_at_once(mandate, ledger, monkeypatch, stop):
+    given_back = []
+    monkeypatch.setattr(gateway, "take_turn_to_charge", lambda: False)
+    monkeypatch.setattr(gateway, "wait_to_charge", lambda: stop(mandate, by="customer", reason="enough"))
+    monkeypatch.setattr(gateway, "give_turn_back", lambda: given_back.append(1))
+    with pytest.raises(ChargeRefused):
+        services.charge(mandate, 12_900, reference="r")
+    assert (ledger(), given_back) == ([], [1])
+    assert the_charge().first_sent_at is None
+
+
+def test_nor_is_what_is_asked_for_again_after_an_answer_that_said_nothing(mandate, ledger, monkeypatch, no_waiting):
+    control.fail_next("POST", "/v1/payment_intents", effect="before", status=500)
+    monkeypatch.setattr(gateway, "wait_to_charge", lambda: services.revoke(mandate, by="customer", reason="enough"))
+    assert services.charge(mandate, 12_900, reference="r").status == "unknown"
+    assert (ledger(), the_charge().sends) == ([], 1)
+
+
 @pytest.mark.parametrize("amount", [12_900.0, "12900", True, 99])
 def test_what_is_no_amount_is_not_planned_either_while_charging_is_paused(mandate, settings, amount):
     settings.KRCARD_CHARGING_PAUSED = True

@@ -16,7 +16,7 @@ from django_krcard.sandbox.store import find, save
 from django_krcard.services import changes, invoices, subscribing
 from django_krcard.services.acts import finish
 from django_krcard.testing.sandbox import books
-from tests.factories import PublishedTerms
+from tests.factories import PublishedTerms, UserFactory
 from tests.test_concurrency import all_at_once
 from tests.test_subscriptions import kinds_of, price, stripe, subscribe  # noqa: F401
 
@@ -335,6 +335,32 @@ def test_a_raised_price_is_paused_at_once_and_goes_on_when_it_is_agreed(
     mandate.refresh_from_db()
     assert books("payment_intent")[-1]["payment_method"] == mandate.payment_method.stripe_id
     assert kinds_of(mandate, "subscription_resume_requested") == ["subscription_resume_requested"]
+
+
+def test_one_of_two_that_is_not_covered_holds_up_neither_the_run_nor_other_customers(
+    mandate, subscription, subscribe, stripe, price, save_card, caplog
+):
+    # Begun by hand in the dashboard, and above what was agreed from its first day.
+    control.set_delivery("held")
+    dear = subscribe(mandate, 99_000)
+    control.set_delivery("now")
+    control.deliver()
+    assert Subscription.objects.get(stripe_id=dear).above_agreed_at
+    [cheap_item] = next(each for each in books("subscription") if each["id"] == subscription.stripe_id)["items"]["data"]
+    for amount in (15_900, 12_900):
+        # Raised, and lowered again: this one would be covered.
+        item = {"id": cheap_item["id"], "price": price(amount)}
+        stripe.subscriptions.update(subscription.stripe_id, {"items": [item]})
+    hanas = save_card(mandate.consent.terms, customer=services.get_or_create_customer(UserFactory()))
+    due = services.schedule_charge(hanas, 12_900, reference="november", due_at=timezone.now())
+
+    assert not [each for each in run_due() if isinstance(each, Exception)]
+
+    subscription.refresh_from_db()
+    assert (subscription.amount, subscription.paused) == (12_900, "keep_as_draft")
+    assert "its subscriptions stay paused" in caplog.text
+    due.refresh_from_db()
+    assert due.status == "succeeded"
 
 
 @pytest.mark.parametrize("status", [500, "timeout"])

@@ -67,6 +67,28 @@ def charging(
     refuse_inside_transaction()
     if mandate.customer.is_of_this_key:
         backup.refuse_if_behind()
+    # First its turn, and then what is taken is sent at once: while Stripe makes us wait, it can still be stopped.
+    if not gateway.take_turn_to_charge():
+        yield gateway.wait_to_charge
+    in_turn = False
+    try:
+        row, taken = _asked_for(mandate, amount, reference=reference, description=description, by=by, reason=reason)
+        # Tried once more, it is another endpoint's turn.
+        in_turn = taken and not row.stripe_id
+    finally:
+        if not in_turn:
+            gateway.give_turn_back()
+    if taken:
+        return (yield from send(row, in_turn=in_turn))
+    # It has its answer, somebody is sending it now, or it must not be sent a second time.
+    row.refresh_from_db()
+    return row
+
+
+def _asked_for(
+    mandate: Mandate, amount: int, *, reference: str, description: str, by: str, reason: str
+) -> tuple[Charge, bool]:
+    """The row of a charge, and whether it is the caller's to send. Raises ``ChargeRefused``, and that is kept."""
     with transaction.atomic():
         mandate = gate.locked(mandate)
         row = _existing(mandate, reference, amount)
@@ -81,11 +103,7 @@ def charging(
             refuse(row, mandate, verdict, amount=amount)
     if refused:
         raise ChargeRefused(verdict.code, verdict.message, row if row.pk else None)
-    if verdict and verdict.allowed:
-        return (yield from send(row))
-    # It has its answer, somebody is sending it now, or it must not be sent a second time.
-    row.refresh_from_db()
-    return row
+    return row, verdict is not None and verdict.allowed
 
 
 def schedule_charge(
@@ -362,13 +380,15 @@ def _try_again(charge: Charge) -> Charge:
         if charge.status not in (Status.READY, Status.UNKNOWN):
             break
         time.sleep(pause * random.uniform(0.75, 1.25))
+        gateway.wait_to_charge()
         with transaction.atomic():
             mandate = gate.locked(charge.mandate)
             charge.refresh_from_db()
             verdict = take(charge, mandate)
         if not (verdict and verdict.allowed):
+            gateway.give_turn_back()
             break
-        charge = finish(send(charge))
+        charge = finish(send(charge, in_turn=True))
     return charge
 
 

@@ -49,6 +49,7 @@ def send(charge: Charge, *, in_turn: bool = False) -> Act[Charge]:
     ``in_turn``: after ``gateway.wait_to_charge``.
     """
     if charge.stripe_id:
+        # The turn of another endpoint.
         ask = partial(gateway.confirm_payment_intent, charge.stripe_id, charge.params, key=charge.idempotency_key)
     else:
         waited = {"in_turn": True} if in_turn else {}

@@ -283,7 +283,7 @@ class Slow:
         self.all_here = threading.Barrier(at_once)
         self.paid = []
 
-    def create(self, params, *, key):
+    def create(self, params, *, key, in_turn=True):
         self.all_here.wait(timeout=10)
         self.paid.append(params["metadata"]["krcard_reference"])
         return gateway.PaymentIntent(
@@ -302,7 +302,7 @@ def test_many_are_on_their_way_at_a_time(play, file, used, settings, monkeypatch
 
 
 def test_those_on_their_way_are_written_down_when_the_key_is_refused(play, file, used, settings, monkeypatch):
-    def create(params, *, key):
+    def create(params, *, key, in_turn):
         if params["metadata"]["krcard_reference"] == "0":
             raise StripeRefusedKey("AuthenticationError", http_status=401)
         return stripe.create(params, key=key)
