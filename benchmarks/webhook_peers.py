@@ -70,13 +70,12 @@ class Receiver:
 
 
 class Bare(Receiver):
-    """One of the two views in `webhook_bare.py`."""
-
-    changes = {"INSTALLED_APPS": DJANGO}
+    """One of the views in `webhook_bare.py`."""
 
     def __init__(self, stand_in, *, view):
         super().__init__(stand_in)
         self.view = view
+        self.changes = {"INSTALLED_APPS": DJANGO, "BARE_API_BASE": stand_in}
 
     def set_up(self):
         # Here and below: models need the settings.
@@ -205,6 +204,7 @@ class OursDatabase(OursQueued):
 RECEIVERS = {
     "floor": partial(Bare, view="floor"),
     "least": partial(Bare, view="least"),
+    "asking": partial(Bare, view="asking"),
     "djstripe": DjStripe,
     "djstripe_new": partial(DjStripe, knows_customers=False),
     "inline": Ours,

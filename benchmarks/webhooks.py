@@ -18,6 +18,7 @@ PEERS = Path(__file__).with_name("webhook_peers.py")
 NAMES = {
     "floor": "(a) verify, insert",
     "least": "(b) claim, upsert",
+    "asking": "(b) that asks Stripe, too",
     "djstripe": "(c) dj-stripe",
     "djstripe_new": "(c) dj-stripe, new customers",
     "inline": "ours, inline",
@@ -169,6 +170,7 @@ def tell_times(rounds, stories):
             tell_ratio(rounds, name, "djstripe", "times as many events/s", ">= 6")
             tell_ratio(rounds, name, "djstripe_new", "times as many events/s", "–")
             tell_ratio(rounds, name, "least", "times as many events/s", ">= 0.6")
+            tell_ratio(rounds, name, "asking", "times as many events/s", "–")
             tell_ratio(rounds, name, "floor", "times as many events/s", "–")
         if name in QUEUED:
             tell_ratio(rounds, name, "floor", "times the cost of an answer", "<= 1.5", of_cost=True)
