@@ -2,6 +2,7 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -18,6 +19,7 @@ from django_krcard.exceptions import (
     StripeRefusedRequest,
     StripeUnavailable,
 )
+from django_krcard.gateway.sessions import SessionOfThisThread, proxies_for
 
 SECRET = "sk_test_do_not_tell"
 
@@ -174,12 +176,48 @@ def test_the_sdks_globals_stay_the_sites_own(stripe_server):
     assert stripe.default_http_client is None
 
 
+def test_a_password_in_somebodys_netrc_is_not_sent_in_place_of_the_key(stripe_server, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login root password hunter2")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    stripe_server.answer = 200, {"id": "cus_1", "object": "customer"}
+    gateway.create_customer({}, key="k")
+    [(_path, headers, _body)] = stripe_server.asked
+    assert headers["Authorization"] == f"Bearer {SECRET}"
+
+
+def test_the_environments_proxy_is_used_and_its_exceptions_too(stripe_server, monkeypatch):
+    proxies_for.cache_clear()
+    stripe_server.answer = 200, {"id": "cus_1", "object": "customer"}
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    gateway.create_customer({}, key="k")
+    assert len(stripe_server.asked) == 1
+    # It is read once for each host.
+    monkeypatch.delenv("NO_PROXY")
+    gateway.create_customer({}, key="k")
+    assert len(stripe_server.asked) == 2
+    proxies_for.cache_clear()
+    with pytest.raises(StripeUnavailable):
+        gateway.create_customer({}, key="k")
+    assert len(stripe_server.asked) == 2
+    proxies_for.cache_clear()
+
+
+def test_each_thread_has_a_session_of_its_own_and_keeps_it():
+    shared = SessionOfThisThread()
+    with ThreadPoolExecutor(1) as pool:
+        there = [pool.submit(lambda: shared.session).result() for _ in range(2)]
+    assert there[0] is there[1] is not shared.session
+
+
 def test_nobody_waits_long_for_stripe(stripe_server, monkeypatch):
     waits = {}
     monkeypatch.setattr("stripe.RequestsClient", lambda **kwargs: waits.update(kwargs))
     gateway.client.client_for.cache_clear()
     gateway.client.client()
-    assert waits == {"timeout": (3, 10)}
+    assert waits["timeout"] == (3, 10)
 
 
 @pytest.mark.django_db(transaction=True)

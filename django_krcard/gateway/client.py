@@ -39,6 +39,9 @@ MAX_NETWORK_RETRIES = 2  # of the same request under the same key, after time-ou
 
 SANDBOX_HTTP_CLIENT = "django_krcard.sandbox.http.SandboxHTTPClient"
 
+# By name, as Stripe's SDK is imported on first use: it brings the library that the SDK speaks HTTP with.
+SESSION = "django_krcard.gateway.sessions.SessionOfThisThread"
+
 
 Answer = TypeVar("Answer")
 
@@ -67,7 +70,8 @@ def client_for(secret_key: str, api_version: str, api_base: str | None, sandbox:
     if sandbox:
         http_client = import_string(SANDBOX_HTTP_CLIENT)()
     else:
-        http_client = stripe.RequestsClient(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+        session = import_string(SESSION)()
+        http_client = stripe.RequestsClient(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), session=session)
     return stripe.StripeClient(
         secret_key,
         stripe_account=account or None,

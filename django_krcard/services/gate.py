@@ -137,9 +137,10 @@ def _facts(
     history: History | None = None,
     subscription: Subscription | None = None,
 ) -> rules.Facts:
-    consent, card = consent_on(mandate, day_of(at)), mandate.payment_method
+    day = day_of(at)
+    consent, card = consent_on(mandate, day), mandate.payment_method
     rule = rules.Rule.from_dict(consent.rule)
-    free = mandate.is_free and not next_rules_on(mandate, day_of(at))
+    free = mandate.is_free and not next_rules_on(mandate, day)
     more = rules.is_amount(amount) and (free or amount > rule.amount)
     period = _period(mandate, rule, at)
     history = history or History([mandate], at)
@@ -152,7 +153,7 @@ def _facts(
     to_come = [each for each in serving if each.pk not in paid]
     return rules.Facts(
         rule=rule,
-        day=day_of(at),
+        day=day,
         began_on=day_of(mandate.activated_at) if mandate.activated_at else None,
         agreed_on=day_of(consent.given_at),
         mandate_status=mandate.status,
@@ -165,7 +166,7 @@ def _facts(
         card_attached=card is not None and card.detached_at is None,
         dispute_open=any(row.is_disputed for row in others),
         raised_to=_raised_to(mandate, consent.terms) if more else None,
-        later_up_to=_later_up_to(mandate, day_of(at)) if more else None,
+        later_up_to=_later_up_to(mandate, day) if more else None,
         free=free,
         overdue=due_at is not None and at - _expected(due_at, announced, rule) > timedelta(days=conf.MAX_DAYS_LATE),
         notice_given_on=announced and day_of(announced),
