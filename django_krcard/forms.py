@@ -45,6 +45,12 @@ def direct_types() -> list[str]:
     return [name for name in METHOD_TYPES if name in conf.PAYMENT_METHOD_TYPES]
 
 
+def number_of(request: HttpRequest) -> int:
+    """Of a form of ours on the page that answers ``request``, counted from 1: no two of them share an id."""
+    request.krcard_forms = getattr(request, "krcard_forms", 0) + 1
+    return request.krcard_forms
+
+
 def can_be_saved(flow: str) -> bool:
     return flow != CardSetup.Flow.DIRECT or bool(direct_types())
 
@@ -126,8 +132,11 @@ class ConsentForm(forms.Form):
         text: TermsText,
         flow: str = CardSetup.Flow.CHECKOUT,
         payment: Payment | None = None,
+        number: int = 1,
         **kwargs,
     ):
+        another = f"-{number}" if number > 1 else ""
+        kwargs.setdefault("auto_id", f"krcard-{text.terms.slug}-{flow}{another}-%s")
         super().__init__(data, **kwargs)
         self.text, self.flow, self.payment = text, flow, payment
         self.method_types = direct_types() if flow == CardSetup.Flow.DIRECT else []
@@ -154,7 +163,7 @@ class ConsentForm(forms.Form):
     ) -> ConsentForm:
         """An empty form for the signed-in customer, with a new offer."""
         initial = {"terms": text.terms.slug, "token": Offer.of(text, request, payment).signed()}
-        return cls(text=text, flow=flow, payment=payment, initial=initial)
+        return cls(text=text, flow=flow, payment=payment, number=number_of(request), initial=initial)
 
     @property
     def action(self) -> str:
@@ -167,6 +176,11 @@ class ConsentForm(forms.Form):
         if len(self.method_types) > 1:
             return self.cleaned_data["method_type"]
         return self.method_types[0] if self.method_types else ""
+
+    @property
+    def summary_id(self) -> str:
+        """Of the summary that stands beside this form."""
+        return self.auto_id % "summary"
 
     def item_fields(self) -> list[forms.BoundField]:
         return [self[f"agree_{item['key']}"] for item in self.text.items]
@@ -183,7 +197,7 @@ class AmendmentForm(ConsentForm):
     @classmethod
     def for_amendment(cls, request: HttpRequest, text: TermsText, amendment: Amendment) -> AmendmentForm:
         token = Offer.of(text, request, attempt=standing_of(amendment)).signed()
-        return cls(text=text, initial={"terms": text.terms.slug, "token": token})
+        return cls(text=text, number=number_of(request), initial={"terms": text.terms.slug, "token": token})
 
 
 def standing_of(amendment: Amendment) -> str:

@@ -356,6 +356,14 @@ def test_another_browser_without_the_cookie_sees_the_state_and_nothing_else(minj
         assert secret not in page.text
 
 
+@pytest.mark.parametrize("browser", ["minji", "client"])
+def test_the_client_secret_does_not_stay_in_the_address(request, browser, stopped, calls):
+    page = address("charge-return", stopped)
+    query = {"payment_intent": stopped.stripe_id, "payment_intent_client_secret": "pi_1_secret_2"}
+    assert request.getfixturevalue(browser).get(page, query)["Location"] == page
+    assert calls == []
+
+
 def test_strangers_make_stripe_be_asked_rarely_and_the_owner_always(minji, stopped, calls):
     press(minji, stopped)
     calls.clear()

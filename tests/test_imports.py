@@ -28,7 +28,7 @@ ROWS = [
     {"models", "gateway", "checks"},
     {"formatting"},
     {"services", "migrations"},
-    {"webhooks", "forms"},
+    {"webhooks", "forms", "standing"},
     {"tasks"},
     {"views", "admin", "management", "templatetags", "contrib"},
     {"urls", "apps"},

@@ -289,9 +289,10 @@ def test_an_error_is_said_at_the_top_with_a_link_to_its_box(agree):
     page = agree(ticked=["save_card"]).text
 
     assert 'role="alert"' in page
-    assert 'href="#id_agree_autopay"' in page
-    assert 'aria-describedby="id_agree_autopay_error"' in page
-    assert 'id="id_agree_autopay_error"' in page
+    box = "krcard-membership-checkout-agree_autopay"
+    assert f'href="#{box}"' in page
+    assert f'aria-describedby="{box}_error"' in page
+    assert f'id="{box}_error"' in page
 
 
 def test_the_same_answers_go_along_when_stripe_did_not_answer(membership):

@@ -65,6 +65,10 @@ class PageAction:
     def is_possible(self, row: Model) -> bool:
         return True
 
+    def why_not(self, row: Model) -> str:
+        """Why what would make sense is not allowed, in a sentence. Empty: it is."""
+        return ""
+
     def effects(self, row: Model) -> list[str]:
         """What will happen, a sentence each, for the page that asks."""
         return []
@@ -120,6 +124,9 @@ class PageActionsMixin:
             raise PermissionDenied
         if not action.is_possible(row):
             self.message_user(request, _("This cannot be done now. Look at the present state below."), messages.WARNING)
+            return redirect(self._url("change", row))
+        if why_not := action.why_not(row):
+            self.message_user(request, why_not, messages.ERROR)
             return redirect(self._url("change", row))
         page_id = request.GET.get("page", "")
         if request.method != "POST" and action.has_page_id and not PAGE_ID.fullmatch(page_id):

@@ -50,7 +50,7 @@ class AmendmentAdmin(ReadOnlyMixin, KrcardAdmin):
     def get_search_fields(self, request) -> list[str]:
         return ["public_id", "mandate__reference", *user_search_fields("mandate__customer__user")]
 
-    @admin.display(description=_("won"), ordering="amount_after")
+    @admin.display(description=_("amount"), ordering="amount_after")
     def prices(self, amendment: Amendment) -> str:
         return prices_of(amendment)
 

@@ -19,7 +19,7 @@ from django_krcard.models import Charge, Refund
 from django_krcard.rules import MAX_AMOUNT
 from django_krcard.services.acts import finish
 from django_krcard.services.refunded import left_of
-from django_krcard.services.refunds import sync_refunds
+from django_krcard.services.refunds import MESSAGES, sync_refunds
 from django_krcard.services.steps import step
 
 Status = Charge.Status
@@ -96,12 +96,18 @@ class PayBack(PageAction):
     def is_possible(self, charge: Charge) -> bool:
         return charge.status == Status.SUCCEEDED and left_of(charge) > 0
 
+    def why_not(self, charge: Charge) -> str:
+        if not charge.was_taken_back:
+            return ""
+        return str(_("A disputed payment cannot be paid back.") if charge.is_disputed else MESSAGES["disputed"])
+
     def effects(self, charge: Charge) -> list[str]:
         names = {"card": card_label(charge.payment_method), "left": won(left_of(charge))}
+        goes_on = [_("The agreement stays as it is: what comes next is charged all the same.")]
         return [
             _("The money goes back to %(card)s. This cannot be undone.") % names,
             _("Of this payment %(left)s is left. A part can be paid back, and the rest later.") % names,
-            _("The agreement stays as it is: what comes next is charged all the same."),
+            *([] if charge.mandate.has_ended else goes_on),
             _("Sending this page twice pays back once."),
         ]
 

@@ -41,7 +41,7 @@ class ChargeAdmin(HealthLinkMixin, PageActionsMixin, ReadOnlyMixin, KrcardAdmin)
 
     fieldsets = [
         (None, {"fields": ["mandate", "consent", "card", "won", status_badge, "why", "dispute"]}),
-        (gettext_lazy("Paid back"), {"fields": ["refunded", "refunds"]}),
+        (gettext_lazy("Refunds"), {"fields": ["refunded", "refunds"]}),
         (
             gettext_lazy("Request"),
             {"fields": ["reference", "description", "by", "reason", "attempt", "idempotency_key", "public_id"]},

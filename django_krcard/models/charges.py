@@ -144,6 +144,15 @@ class Charge(Record):
         return bool(self.dispute_id) and self.dispute_status not in self.DISPUTE_OVER
 
     @property
+    def was_taken_back(self) -> bool:
+        """A dispute gave the money back to the customer: at once when it is opened, for good when it is lost.
+
+        A mere inquiry (Stripe's ``warning_…``) moves nothing, and paying back is what settles it.
+        """
+        inquiry = self.dispute_status.startswith("warning_")
+        return self.dispute_status == "lost" or (self.is_disputed and not inquiry)
+
+    @property
     def verdict(self) -> Verdict:
         """What the gate said when this charge was asked for."""
         return Verdict(self.refusal_code)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import Any
 
 from django import template
 from django.contrib.auth.views import redirect_to_login
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import get_language
 
 from django_krcard.conf import conf
@@ -23,10 +21,11 @@ from django_krcard.formatting import (
     won,
 )
 from django_krcard.forms import PAGES, ConsentForm, can_be_saved
-from django_krcard.models import CardSetup, Terms, TermsText
-from django_krcard.rules import Rule, is_amount, period_around
+from django_krcard.models import CardSetup, Mandate, Terms, TermsText
+from django_krcard.rules import is_amount
 from django_krcard.services.first_payments import Payment
 from django_krcard.services.terms import in_force, text_for
+from django_krcard.standing import dates, living, mandates_of
 
 register = template.Library()
 
@@ -61,6 +60,7 @@ def _button(context, slug: str, flow: str, pay: int | None, reference: str, desc
     payment = None if pay is None else Payment(pay, reference, description)
     if text and user and user.is_authenticated:
         found["form"] = ConsentForm.for_request(request, text, flow=flow, payment=payment)
+        found["living"] = living(mandates_of(request), text.terms)
     elif payment and request:
         # What is to be paid stands on this page, so that is where the customer comes back to.
         found["page"] = redirect_to_login(request.get_full_path()).url
@@ -76,11 +76,15 @@ def krcard_terms(slug: str) -> dict[str, Any]:
 
 
 @register.inclusion_tag("krcard/includes/summary.html")
-def krcard_summary(text: TermsText) -> dict[str, Any]:
-    """What the terms come to for someone who agrees today: how much, how often, from when, up to where."""
-    rule = text.terms.rule
-    today = timezone.localdate(timezone=conf.TIME_ZONE)
-    return {"text": text, "rule": rule, "first_on": _first_on(rule, today), "next_on": _next_on(rule, today)}
+def krcard_summary(text: TermsText, mandate: Mandate | None = None, id: str = "") -> dict[str, Any]:
+    """What the terms come to for someone who agrees today: how much, how often, from when, up to where.
+
+    ``mandate`` is the agreement that this customer has already; ``id`` is for the heading, once on a page.
+    """
+    # A page that does not know of any says "".
+    mandate = mandate or None
+    about = {"text": text, "rule": text.terms.rule, "mandate": mandate}
+    return about | dates(text.terms, mandate)._asdict() | {"id": id or f"krcard-summary-{text.terms.slug}"}
 
 
 def _text_in_force(slug: str) -> TermsText | None:
@@ -89,15 +93,6 @@ def _text_in_force(slug: str) -> TermsText | None:
     except Terms.DoesNotExist:
         return None
     return text_for(terms, get_language() or "")
-
-
-def _first_on(rule: Rule, today: date) -> date:
-    return today + timedelta(days=rule.notice_days)
-
-
-def _next_on(rule: Rule, today: date) -> date | None:
-    period = period_around(_first_on(rule, today), anchor=today, rule=rule)
-    return period and period[1]
 
 
 for _filter in (won, kst, card_label, card_aloud, how_much, how_often, how_retried, each_period):

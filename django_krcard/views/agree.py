@@ -10,6 +10,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_slug
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -34,6 +35,7 @@ from django_krcard.forms import (
     ConsentForm,
     Offer,
     can_be_saved,
+    number_of,
     read_payment,
 )
 from django_krcard.models import CardSetup, Customer, Mandate, Terms, TermsText
@@ -45,6 +47,7 @@ from django_krcard.services.first_payments import Payment
 from django_krcard.services.mandates import living_for, under_older
 from django_krcard.services.start import make_room
 from django_krcard.services.terms import in_force, text_for
+from django_krcard.standing import living
 from django_krcard.views.base import PageView, absolute, client_ip, is_safe
 
 logger = logging.getLogger(__name__)
@@ -79,17 +82,21 @@ class ConsentView(LoginRequiredMixin, PageView):
         return read_payment(request.GET.get("pay", ""), str(request.user.pk))
 
     def show_form(self, form: ConsentForm, **context):
-        kept = self.get_kept(form.text.terms)
-        response = self.show(form=form, text=form.text, terms=form.text.terms, kept=kept, **context)
+        terms = form.text.terms
+        context |= {"kept": self.get_kept(terms), "living": living(self.get_mandates(), terms)}
+        response = self.show(form=form, text=form.text, terms=terms, **context)
         # Nothing on it is secret, and the browser may keep it for its own "back": without that, whoever comes back
         # from Stripe to a form with an error meets the browser's own error page.
         patch_cache_control(response, private=True, no_cache=True)
         return response
 
+    def get_mandates(self) -> QuerySet[Mandate]:
+        return Mandate.objects.filter(**self.theirs(self.request))
+
     def get_kept(self, terms: Terms) -> Mandate | None:
         """The customer's agreement to an older version: from when these terms will rule, and whether the card can be
         kept."""
-        mandate = under_older(Mandate.objects.filter(**self.theirs(self.request)), terms)
+        mandate = under_older(self.get_mandates(), terms)
         if mandate:
             asked = amendments.asked_for(mandate, terms)
             mandate.new_terms_from = asked.effective_on if asked and not amendment_steps.has_come(asked) else None
@@ -119,7 +126,8 @@ class CheckoutSessionView(ConsentView):
             text = text.terms.texts.select_related("terms").filter(pk=offer.text).first() or text
         if offer is None or not offer.is_for(text, request):
             return self.show_again(request, text, CHANGED if offer else NOT_OURS, self.payment_of(request, offer))
-        form = ConsentForm(request.POST, text=text, flow=self.flow, payment=offer.payment)
+        number = number_of(request)
+        form = ConsentForm(request.POST, text=text, flow=self.flow, payment=offer.payment, number=number)
         if not form.is_valid():
             return self.show_form(form)
         try:

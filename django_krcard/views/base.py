@@ -8,11 +8,11 @@ from urllib.parse import urljoin, urlsplit
 
 from django.http import HttpRequest
 from django.utils.cache import add_never_cache_headers
-from django.utils.module_loading import import_string
 from django.views.generic.base import ContextMixin, TemplateResponseMixin, View
 
 from django_krcard.conf import conf
 from django_krcard.models import Customer
+from django_krcard.standing import payer_of
 from django_krcard.transactions import never_atomic
 
 
@@ -55,7 +55,7 @@ class PageView(TemplateResponseMixin, ContextMixin, View):
 
         ``KRCARD_GET_CUSTOMER`` answers for all of them at once.
         """
-        return import_string(conf.GET_CUSTOMER)(request) if conf.GET_CUSTOMER else None
+        return payer_of(request)
 
     def theirs(self, request: HttpRequest, path: str = "customer") -> dict[str, Any]:
         """The filter for what the visitor may see and end. ``path`` leads to the customer."""

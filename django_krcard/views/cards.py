@@ -17,10 +17,11 @@ from django.utils.translation import gettext as _
 from django_krcard.models import Charge, Mandate, Refund, Subscription
 from django_krcard.services import amendments, present
 from django_krcard.services.evidence_pack import FORMS, customers_copy
-from django_krcard.services.gate import day_of, next_payment_on
+from django_krcard.services.gate import day_of
 from django_krcard.services.mandates import revoke
 from django_krcard.services.terms import text_for
 from django_krcard.services.unsubscribing import cancel_subscription, pro_rata
+from django_krcard.standing import next_payment_on
 from django_krcard.views.base import PageView
 
 #: Money that is to go back to the customer and may not have arrived.

@@ -146,12 +146,15 @@ class ChargeReturnView(PageView):
     """GET ``charges/<public_id>/return/``: back from the issuer's page. Being here proves nothing.
 
     Card apps often come back in another browser, without the cookie: who is not signed in as the owner sees the state
-    and nothing else. What the query string says is not read at all.
+    and nothing else. Stripe adds a client secret to the address. It is not read, and does not stay in the browser's
+    address or history.
     """
 
     template_name = "krcard/charge_result.html"
 
     def get(self, request, public_id):
+        if request.GET:
+            return redirect(request.path)
         charge = find_charge(public_id)
         is_owner = self.is_theirs(request, charge.mandate.customer)
         if request.user.is_authenticated and not is_owner:

@@ -22,7 +22,7 @@ from django_krcard.exceptions import GatewayError, SetupNotAllowed
 from django_krcard.forms import PAGES, sign_payment
 from django_krcard.models import CardSetup
 from django_krcard.services import first_payments, setups
-from django_krcard.services.gate import next_payment_on
+from django_krcard.standing import next_payment_on
 from django_krcard.views.base import PageView
 
 logger = logging.getLogger(__name__)

@@ -246,6 +246,23 @@ def test_after_the_key_has_run_out_stripes_list_is_looked_through(boss, save_car
     assert len(ledger()) == 1
 
 
+def test_what_a_dispute_took_back_is_not_offered_to_be_paid_back(boss, paid):
+    control.dispute(paid.stripe_id)
+    answer = boss.get(page(paid, "refund"), follow=True)
+    assert "A disputed payment cannot be paid back." in answer.text
+    assert "krcard-effects" not in answer.text
+    control.close_dispute(Charge.objects.get().dispute_id, False)
+    assert "it would be paid back twice" in boss.get(page(paid, "refund"), follow=True).text
+    assert back() == []
+
+
+def test_nothing_is_said_to_come_under_an_agreement_that_has_ended(boss, paid):
+    words = "what comes next is charged all the same"
+    assert words in boss.get(page(paid, "refund"), follow=True).text
+    services.revoke(paid.mandate, by="customer", reason="enough")
+    assert words not in boss.get(page(paid, "refund"), follow=True).text
+
+
 # --- to read ---------------------------------------------------------------------------------------
 
 
