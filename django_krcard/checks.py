@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import Error, Warning
+from django.core.checks import ERROR, Error, Warning
 from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from django_krcard import triggers
@@ -42,6 +43,11 @@ def check_sandbox(**kwargs):
     if "django_krcard.sandbox" not in settings.INSTALLED_APPS:
         hint = "Add 'django_krcard.sandbox' to INSTALLED_APPS and include django_krcard.sandbox.urls."
         return [Error("KRCARD_SANDBOX is on, but the sandbox is not installed.", hint=hint, id="krcard.E003")]
+    try:
+        reverse("krcard_sandbox:panel")
+    except NoReverseMatch:
+        hint = 'Add path("stripe-sandbox/", include("django_krcard.sandbox.urls")) to your urls.py.'
+        return [Error("KRCARD_SANDBOX is on, but its pages have no address.", hint=hint, id="krcard.E003")]
     if conf.LIVEMODE:
         hint = "Use a test key, or turn KRCARD_SANDBOX off."
         return [Error("KRCARD_SANDBOX is on together with a live key.", hint=hint, id="krcard.E004")]
@@ -134,10 +140,24 @@ def check_notifier(**kwargs):
 
 
 def check_task_backend(**kwargs):
-    if conf.TASK_BACKEND is None or conf.TASK_BACKEND in getattr(settings, "TASKS", {}):
+    alias, backends = conf.TASK_BACKEND, getattr(settings, "TASKS", {})
+    if alias is None:
         return []
-    hint = "Name an alias of Django's TASKS setting, or None to work without a queue."
-    return [Error(f"KRCARD_TASK_BACKEND is {conf.TASK_BACKEND!r}.", hint=hint, id="krcard.E011")]
+    if alias not in backends:
+        hint = "Name an alias of Django's TASKS setting, or None to work without a queue."
+        return [Error(f"KRCARD_TASK_BACKEND is {alias!r}.", hint=hint, id="krcard.E011")]
+    hint = "Install the package that it comes from, add its app to INSTALLED_APPS and migrate: see docs/tasks.md."
+    text = f"The backend of KRCARD_TASK_BACKEND = {alias!r} cannot work: "
+    return [Error(text + why, hint=hint, id="krcard.E011") for why in _wrong_with(alias, backends[alias])]
+
+
+def _wrong_with(alias, params):
+    """What a backend of Django's tasks says of itself. Where it cannot be loaded, why not."""
+    try:
+        backend = import_string(params["BACKEND"])(alias=alias, params=params)
+        return [message.msg for message in backend.check() if message.level >= ERROR]
+    except Exception as error:  # of any kind: it is somebody else's code
+        return [f"{type(error).__name__}: {error}"]
 
 
 #: Settings that are numbers, with the least that makes sense.
@@ -240,11 +260,14 @@ def check_evidence_keys(**kwargs):
     return [Warning(text, hint=hint, id="krcard.W004")]
 
 
+SQLITE_OPTIONS = '{"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL;"}'
+
+
 def check_sqlite(**kwargs):
     for alias, database in settings.DATABASES.items():
         sqlite = database.get("ENGINE", "").endswith("sqlite3")
         if sqlite and database.get("OPTIONS", {}).get("transaction_mode") != "IMMEDIATE":
-            hint = 'Give it "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20}, see the README.'
+            hint = f'Give it "OPTIONS": {SQLITE_OPTIONS}, see the README.'
             text = f"Database {alias!r} is SQLite in its default mode: visitors at the same moment can meet an error."
             return [Warning(text, hint=hint, id="krcard.W005")]
     return []

@@ -1,5 +1,7 @@
 """Wrong settings are found at breakfast."""
 
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +35,10 @@ def test_the_suites_own_settings_are_fine():
         ("krcard.E006", {"KRCARD_BASE_URL": "https://shop.example/path/"}),
         ("krcard.E007", {"KRCARD_TIME_ZONE": "Asia/Busan-ish"}),
         ("krcard.E010", {"KRCARD_NOTIFIER": "shop.nothing.here"}),
+        ("krcard.E003", {"ROOT_URLCONF": "django_krcard.urls"}),
         ("krcard.E011", {"KRCARD_TASK_BACKEND": "payments"}),
+        ("krcard.E011", {"KRCARD_TASK_BACKEND": "payments", "TASKS": {"payments": {"BACKEND": "shop.no.Backend"}}}),
+        ("krcard.E011", {"KRCARD_TASK_BACKEND": "payments", "TASKS": {"payments": {}}}),
         ("krcard.E012", {"KRCARD_REQUESTS_PER_SECOND": 0}),
         ("krcard.E012", {"KRCARD_MAX_DAYS_LATE": "many"}),
         ("krcard.E012", {"KRCARD_AFTER_DISPUTE": {"won": "forget"}}),
@@ -97,4 +102,16 @@ def test_a_site_that_takes_less_than_stripe_sends_is_warned(settings, limit, war
 def test_sqlite_in_its_default_mode_is_a_warning_before_going_live(monkeypatch, database, warned):
     # Not the settings fixture: Django does not let its databases be overridden.
     monkeypatch.setattr(checks, "settings", SimpleNamespace(DATABASES={"default": database}))
-    assert [message.id for message in checks.check_sqlite()] == (["krcard.W005"] if warned else [])
+    found = checks.check_sqlite()
+    assert [message.id for message in found] == (["krcard.W005"] if warned else [])
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert all(checks.SQLITE_OPTIONS in words for message in found for words in (message.hint, readme))
+
+
+@pytest.mark.skipif(find_spec("django_tasks_db") is None, reason="needs the package django-tasks-db")
+def test_a_queue_whose_app_is_not_installed_is_found(settings):
+    settings.TASKS = {"payments": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+    settings.KRCARD_TASK_BACKEND = "payments"
+    [error] = checks.check_task_backend()
+    assert "database app not installed" in error.msg
+    assert "INSTALLED_APPS" in error.hint

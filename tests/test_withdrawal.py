@@ -85,6 +85,10 @@ def test_with_a_payment_that_is_planned(mandate, withdraw, minji, krcard_clock):
     withdraw()
     charge.refresh_from_db()
     assert charge.status == "cancelled"
+    for address in (reverse("krcard:cards"), reverse("krcard:mandate", args=[mandate.public_id])):
+        page = minji.get(address).text
+        assert "취소됨" in page
+        assert "결제되지 않음" not in page
     assert nothing_more_happens(krcard_clock)
 
 

@@ -105,11 +105,13 @@ def ask(
     of_the_key: bool = False,
     api: str = "v1",
     in_turn: bool = False,
+    may_be_missing: bool = False,
 ) -> Answer:
     """Make one request and return its answer as ``read`` makes it ours; Stripe's errors become ours, too.
 
     ``endpoint`` is what Stripe counts: each has a limit of its own. ``of_the_key`` asks the key's own account, also
-    where the site acts for another one. ``in_turn``: the turn was waited for already.
+    where the site acts for another one. ``in_turn``: the turn was waited for already. ``may_be_missing``: that there is
+    no such thing (404) is an answer like any other, and nobody is warned of it.
     """
     import stripe
 
@@ -120,7 +122,7 @@ def ask(
     try:
         answer = request(getattr(stripe_client, api))
     except stripe.StripeError as error:
-        translated = _translated(error)
+        translated = _translated(error, may_be_missing=may_be_missing)
     else:
         throttle.let_in(endpoint)
         return _read(answer, read)
@@ -200,7 +202,7 @@ def throttle_for(per_second: float) -> Throttle:
     return Throttle(per_second)
 
 
-def _translated(error) -> GatewayError:
+def _translated(error, *, may_be_missing: bool) -> GatewayError:
     """Our error for Stripe's."""
     import stripe
 
@@ -213,7 +215,8 @@ def _translated(error) -> GatewayError:
         "request_id": error.request_id or "",
     }
     message = f"{type(error).__name__} {details['http_status'] or ''} {details['code']}".strip()
-    logger.warning("Stripe answered %s (request %s)", message, details["request_id"] or "none")
+    level = logging.INFO if may_be_missing and error.http_status == 404 else logging.WARNING
+    logger.log(level, "Stripe answered %s (request %s)", message, details["request_id"] or "none")
     if isinstance(error, stripe.CardError):
         intent = data.get("payment_intent") or {}
         return CardDeclined(

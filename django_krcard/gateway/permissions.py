@@ -146,7 +146,7 @@ def may_read(permission: Permission) -> bool:
     Raises ``GatewayError`` for any other reason why there was no answer.
     """
     try:
-        ask(f"GET {permission.resource}", permission.probe, lambda data: None)
+        ask(f"GET {permission.resource}", permission.probe, lambda data: None, may_be_missing=True)
     except StripeRefusedKey as error:
         if error.http_status == 401:
             raise

@@ -1,4 +1,13 @@
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import path
+
+# First of all: without the app its models would be taken for those of the package around it.
+if not apps.is_installed("django_krcard.sandbox"):
+    raise ImproperlyConfigured(
+        "django_krcard.sandbox.urls is included, and 'django_krcard.sandbox' is not in INSTALLED_APPS. "
+        'In production take the line with include("django_krcard.sandbox.urls") out of your urls.py.'
+    )
 
 from . import direct_page, panel, payment_page, views
 

@@ -190,7 +190,7 @@ def _configurations() -> Findings:
         hint = "Payment pages of other integrations go by these settings; switch it on there if you want them to."
         yield Finding(NOTE, "payment_methods", f"Korean cards are off in {', '.join(off)}.", hint)
     else:
-        yield Finding(OK, "payment_methods", "Korean cards are off in no payment method configuration.", "")
+        yield Finding(OK, "payment_methods", "Korean cards are on in every payment method configuration.", "")
 
 
 # --- messages -------------------------------------------------------------------------------------------

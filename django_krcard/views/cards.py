@@ -118,7 +118,8 @@ class MandateView(OneMandateView):
 class MandateCopyView(OneMandateView):
     """GET ``mandates/<public_id>/copy/``: the customer's own copy of what proves the agreement, to keep.
 
-    ``?form=html`` (a page to print or save), ``json`` or ``zip`` (all of it, with a program that verifies it).
+    ``?form=html`` (a page to print or save, shown at once), ``json`` or ``zip`` (all of it, with a program that
+    verifies it).
     """
 
     form = "html"
@@ -130,7 +131,8 @@ class MandateCopyView(OneMandateView):
             raise Http404("No such form.")
         pack = customers_copy(mandate, language=get_language())
         response = HttpResponse(pack.as_bytes(form), content_type=FORMS[form])
-        response.headers["Content-Disposition"] = f'attachment; filename="{mandate.reference}.{form}"'
+        where = "inline" if form == "html" else "attachment"
+        response.headers["Content-Disposition"] = f'{where}; filename="{mandate.reference}.{form}"'
         return response
 
 

@@ -35,8 +35,10 @@ def dead():
     )
 
 
-def test_when_all_is_well_it_says_so_to_the_scheduler(play, kept_up):
+def test_when_all_is_well_it_says_so_to_the_scheduler(play, kept_up, caplog):
     ended = play("krcard_doctor")
+    # That there is no such thing (404) is an answer that it reckons with.
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
     assert (ended.code, ended.error) == (0, "")
     assert "mode: test" in ended.lines
     assert "webhook dead: 0" in ended.lines

@@ -115,6 +115,9 @@ def test_a_customer_keeps_a_copy(minji, mandate, unpack):
     everything = zipfile.ZipFile(BytesIO(response.content)).read("evidence.json").decode()
     assert "suspicious" not in everything
     assert "staff:boss" not in everything
+    to_print = minji.get(copy_of(mandate, form="html"))
+    assert to_print.headers["Content-Disposition"] == f'inline; filename="{mandate.reference}.html"'
+    assert mandate.consent.text in to_print.text
     assert mandate.consent.text in minji.get(copy_of(mandate)).text
 
 

@@ -67,6 +67,19 @@ def test_installing_it_does_not_import_stripe():
     subprocess.run([sys.executable, "-c", settings + program], check=True)
 
 
+def test_its_addresses_without_the_app_say_what_to_take_out():
+    program = "import django; django.setup(); import django_krcard.sandbox.urls"
+    settings = (
+        "from django.conf import settings;"
+        "apps = ['django.contrib.auth', 'django.contrib.contenttypes', 'django_krcard'];"
+        "settings.configure(INSTALLED_APPS=apps, USE_TZ=True);"
+    )
+    ended = subprocess.run([sys.executable, "-c", settings + program], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "ImproperlyConfigured" in ended.stderr
+    assert 'include("django_krcard.sandbox.urls")' in ended.stderr
+
+
 @pytest.mark.parametrize("key", ["sk_live_x", "rk_live_x"])
 def test_beside_a_live_key_it_never_runs(settings, api, session, client, key):
     settings.DEBUG = True
