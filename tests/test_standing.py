@@ -120,6 +120,16 @@ def test_after_the_end_of_a_subscription_no_payment_is_announced(minji, mandate)
     assert "다음 결제일" not in summary_of(minji)
 
 
+def test_nor_while_one_runs_that_is_about_to_end(minji, mandate, krcard_clock):
+    row = subscribed(mandate, "active")
+    row.cancel_at = timezone.now() + timedelta(days=3)
+    row.save()
+    assert "다음 결제일" not in both_pages(minji, mandate)
+    # Over by now, and no message has told so yet.
+    krcard_clock.advance(days=4)
+    assert "다음 결제일" not in both_pages(minji, mandate)
+
+
 def test_what_the_site_charges_by_itself_goes_on_without_the_subscription(minji, mandate):
     subscribed(mandate, "canceled")
     services.charge(mandate, 12_900, reference="1")

@@ -156,6 +156,20 @@ def test_an_order_without_an_answer_is_settled_by_checking_again(browse, shop):
     expect(page.get_by_role("heading", name="결제했어요")).to_be_visible()
 
 
+def test_an_order_that_the_issuer_wants_confirmed_leads_to_its_payment(browse, shop):
+    page = browse()
+    log_in(page, "junho", "**/member/")
+    save_card(page, "as-used", "samsung")
+    page.goto("/member/")
+    shop.sandbox("require_action_next()")
+    page.locator('form[action$="/orders/"] button').first.click()
+    page.wait_for_url("**/orders/*/")
+    picture(page, "33-order-waits")
+    page.get_by_role("link", name="결제 완료하기").click()
+    page.locator('form[action$="/finish/"] button').click()
+    page.wait_for_url("**/stripe-sandbox/pay/**")
+
+
 def test_turning_back_and_coming_again(browse):
     page = browse()
     log_in(page, "junho", "**/member/")
