@@ -411,6 +411,14 @@ def test_nor_is_what_somebody_asks_for_at_once(mandate, ledger, monkeypatch, sto
     assert the_charge().first_sent_at is None
 
 
+def test_what_has_its_answer_waits_for_no_turn(mandate, ledger, monkeypatch):
+    paid = services.charge(mandate, 12_900, reference="r")
+    monkeypatch.setattr(gateway, "take_turn_to_charge", lambda: pytest.fail("It waits."))
+    monkeypatch.setattr(gateway, "give_turn_back", lambda: pytest.fail("It had none."))
+    assert services.charge(mandate, 12_900, reference="r") == paid
+    assert len(ledger()) == 1
+
+
 def test_nor_is_what_is_asked_for_again_after_an_answer_that_said_nothing(mandate, ledger, monkeypatch, no_waiting):
     control.fail_next("POST", "/v1/payment_intents", effect="before", status=500)
     monkeypatch.setattr(gateway, "wait_to_charge", lambda: services.revoke(mandate, by="customer", reason="enough"))

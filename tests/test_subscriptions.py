@@ -83,6 +83,8 @@ def told(row, **changes):
         "customer": mandate.customer.stripe_id,
         "livemode": mandate.customer.livemode,
         "amount": row.amount,
+        "interval": row.interval,
+        "interval_count": row.interval_count,
         "metadata": {"krcard_mandate": str(mandate.public_id)},
     }
     return gateway.Subscription(**usual | changes)

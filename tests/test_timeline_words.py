@@ -9,7 +9,7 @@ from django_krcard.services.invoices import MOMENTS
 from django_krcard.services.subscription_rows import NEWS
 from django_krcard.timeline_words import TIMELINE
 
-WRITERS = {"record", "_record", "note"}
+WRITERS = {"record", "_record", "write_down", "note"}
 
 
 def written():

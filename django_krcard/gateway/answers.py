@@ -142,6 +142,9 @@ class Subscription:
     #: When the period began that is paid for now.
     current_period_start: datetime | None = None
     price: str = ""
+    #: How often it is charged; empty: not all of it in one rhythm.
+    interval: str = ""
+    interval_count: int = 1
     #: The card of this very subscription; empty: the customer's default.
     payment_method: str = ""
     cancel_at_period_end: bool = False
@@ -319,6 +322,7 @@ def read_price(data: dict[str, Any]) -> Price:
 def read_subscription(data: dict[str, Any]) -> Subscription:
     # Each item has a period of its own; at the end of the first one the customer is charged again.
     items = data["items"]["data"]
+    rhythm, *others = {_rhythm(item["price"]) for item in items} or {("", 1)}
     ends = [item["current_period_end"] for item in items]
     starts = [item["current_period_start"] for item in items if "current_period_start" in item]
     return Subscription(
@@ -334,10 +338,17 @@ def read_subscription(data: dict[str, Any]) -> Subscription:
         metadata=data.get("metadata") or {},
         current_period_start=_moment(max(starts, default=None)),
         price=items[0]["price"].get("id") or "" if items else "",
+        interval="" if others else rhythm[0],
+        interval_count=rhythm[1],
         payment_method=id_of(data.get("default_payment_method")),
         cancel_at_period_end=bool(data.get("cancel_at_period_end")),
         paused=(data.get("pause_collection") or {}).get("behavior") or "",
     )
+
+
+def _rhythm(price: dict[str, Any]) -> tuple[str, int]:
+    recurring = price.get("recurring") or {}
+    return recurring.get("interval") or "", recurring.get("interval_count") or 1
 
 
 def _won_per_period(subscription: dict[str, Any]) -> int | None:

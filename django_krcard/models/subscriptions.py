@@ -34,6 +34,8 @@ class Subscription(Record):
     price = models.CharField(_("Stripe price"), max_length=255, blank=True)
     # Open, as all of Stripe's words: a new one must not be lost in a list of old ones.
     status = models.CharField(_("status"), max_length=64, db_index=True)
+    interval = models.CharField(_("period"), max_length=16, blank=True)
+    interval_count = models.PositiveSmallIntegerField(_("number of periods"), default=1)
     amount = models.PositiveBigIntegerField(
         _("amount (won)"), null=True, blank=True, help_text=_("Per period. Empty: it varies, or it is not in won.")
     )
@@ -111,6 +113,7 @@ class SubscriptionChange(Record):
         PAUSE = "pause", _("pause collection")
         RESUME = "resume", _("resume collection")
         CARD = "card", _("use the card of the agreement")
+        UNTIL = "until", _("end with the agreement")
         HOLD_INVOICE = "hold_invoice", _("stop an invoice")
         FREE_INVOICE = "free_invoice", _("let an invoice go on")
 

@@ -11,7 +11,7 @@ from django_krcard.conf import conf
 from django_krcard.exceptions import AmendmentRefused, SubscriptionRefused
 from django_krcard.models import Amendment, Subscription, Terms, of_this_key
 from django_krcard.services import amendments, subscriptions
-from django_krcard.services.in_force import covers_today, day_of
+from django_krcard.services.in_force import day_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +21,12 @@ def settle() -> None:
     cover it, the customer is asked for a separate consent to them. Until then nothing is collected."""
     stopped = Subscription.objects.filter(above_agreed_at__isnull=False).exclude(status__in=Subscription.OVER)
     for row in stopped.filter(**of_this_key("mandate__customer")).select_related("mandate__consent__terms"):
-        if row.amount is None or row.mandate.has_ended:
+        why = subscriptions.why_not_agreed(row)
+        if row.mandate.has_ended:
             continue
-        if covers_today(row.mandate, row.amount):
-            if row.mandate.status == row.mandate.Status.ACTIVE:
-                _resume(row)
-        elif terms := _covering(row):
+        if not why and row.mandate.status == row.mandate.Status.ACTIVE:
+            _resume(row)
+        elif why == "amount_over_limit" and (terms := _covering(row)):
             _ask(row, terms)
 
 

@@ -43,9 +43,9 @@ class Together(NamedTuple):
         return answer
 
 
-def finish(act: Act[Result], question: Question | None = None) -> Result:
-    """Run one act to its end in this thread, from its beginning, or from a ``question`` that it has handed out."""
-    go_on = _after(act, question) if question else partial(next, act)
+def finish(act: Act[Result], *handed_out: Question) -> Result:
+    """Run one act to its end in this thread, from its beginning, or from the question that it has handed out."""
+    go_on = _after(act, *handed_out) if handed_out else partial(next, act)
     while True:
         try:
             question = go_on()

@@ -18,9 +18,10 @@ from django.utils import timezone
 
 from django_krcard import gateway, rules
 from django_krcard.exceptions import GatewayError, StripeRefusedKey, StripeRefusedRequest
-from django_krcard.models import Subscription, SubscriptionChange, lock
+from django_krcard.models import Mandate, Subscription, SubscriptionChange, lock
 from django_krcard.services import gate, subscription_rows
 from django_krcard.services.acts import Act, finish
+from django_krcard.services.in_force import covers_today
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ AGAIN_SOON, AGAIN_LATER = timedelta(minutes=1), timedelta(minutes=15)
 #: Of these the last one asked for counts.
 GROUPS = [{Kind.LEAVE, Kind.STAY}, {Kind.PAUSE, Kind.RESUME}, {Kind.CARD}, {Kind.HOLD_INVOICE, Kind.FREE_INVOICE}]
 OF_INVOICES = GROUPS[-1]
+
+#: Stripe makes an invoice when its period begins, by clocks that may differ a little.
+CLOCKS_DIFFER = timedelta(hours=1)
 
 #: No more can become of an invoice.
 SETTLED = frozenset({"paid", "uncollectible", "void"})
@@ -53,7 +57,7 @@ def ask(
             same.pay_back = pay_back
             same.save(update_fields=["pay_back"])
         return same
-    pointless = ready.exclude(kind__in=OF_INVOICES) if kind == Kind.CANCEL else ready.filter(kind__in=_group_of(kind))
+    pointless = ready.filter(kind__in=_overtaken_by(kind))
     if kind in OF_INVOICES:
         pointless = pointless.filter(target=target)
     pointless.update(status=Status.OVERTAKEN, next_step_at=None)
@@ -90,6 +94,8 @@ def step(pk: int) -> Act[SubscriptionChange]:
         return change
     try:
         told = yield from (_of_invoice(change) if change.kind in OF_INVOICES else _of_subscription(change))
+    except NotAgreed:
+        _not_agreed(change)
     except GatewayError as error:
         _failed(change, error)
         if isinstance(error, StripeRefusedKey):
@@ -106,11 +112,19 @@ def step(pk: int) -> Act[SubscriptionChange]:
 def _of_subscription(change: SubscriptionChange) -> Act[gateway.Subscription]:
     stripe_id = change.subscription.stripe_id
     told = yield partial(gateway.retrieve_subscription, stripe_id)
-    if told.status in Subscription.OVER or IS_SO[change.kind](change, told):
+    # At the end of a period that is over already: at once.
+    at_once = change.kind == Kind.CANCEL or _is_late(change, told)
+    if told.status in Subscription.OVER or (not at_once and IS_SO[change.kind](change, told)):
         return told
-    if change.kind == Kind.CANCEL:
+    if at_once:
         return (yield partial(gateway.cancel_subscription, stripe_id))
     return (yield partial(gateway.update_subscription, stripe_id, _params(change), key=change.key))
+
+
+def _is_late(change: SubscriptionChange, told: gateway.Subscription) -> bool:
+    """Whether a period began, and was charged, after somebody wanted to leave before it."""
+    began = told.current_period_start
+    return change.kind in (Kind.CANCEL, Kind.LEAVE) and began is not None and began > change.created_at
 
 
 IS_SO: dict[str, Callable[[SubscriptionChange, gateway.Subscription], bool]] = {
@@ -120,7 +134,13 @@ IS_SO: dict[str, Callable[[SubscriptionChange, gateway.Subscription], bool]] = {
     Kind.PAUSE: lambda change, told: told.paused != "",
     Kind.RESUME: lambda change, told: told.paused == "",
     Kind.CARD: lambda change, told: told.payment_method == change.target,
+    Kind.UNTIL: lambda change, told: _ends_with_the_agreement(change.subscription, told),
 }
+
+
+def _ends_with_the_agreement(row: Subscription, told: gateway.Subscription) -> bool:
+    last = last_moment(row)
+    return last is None or told.cancel_at_period_end or (told.cancel_at is not None and told.cancel_at <= last)
 
 
 def _params(change: SubscriptionChange) -> dict[str, Any]:
@@ -134,6 +154,8 @@ def _params(change: SubscriptionChange) -> dict[str, Any]:
             return {"pause_collection": {"behavior": "keep_as_draft"}}
         case Kind.RESUME:
             return {"pause_collection": ""}
+        case Kind.UNTIL:
+            return {"cancel_at": int(last_moment(change.subscription).timestamp())}
     return {"default_payment_method": change.target}
 
 
@@ -146,12 +168,36 @@ def last_moment(row: Subscription) -> datetime | None:
 
 def _of_invoice(change: SubscriptionChange) -> Act[None]:
     goes_on = change.kind == Kind.FREE_INVOICE
+    if goes_on and not _may_go_on(change, (yield partial(gateway.retrieve_invoice, change.target))):
+        raise NotAgreed
     try:
         yield partial(gateway.update_invoice, change.target, auto_advance=goes_on, key=change.key)
     except StripeRefusedRequest:
         told = yield partial(gateway.retrieve_invoice, change.target)
         if told.status not in SETTLED and told.auto_advance != goes_on:
             raise
+
+
+class NotAgreed(Exception):
+    """What was covered when it was asked for is not any more, or asks for more by now."""
+
+
+def _may_go_on(change: SubscriptionChange, told: gateway.Invoice) -> bool:
+    """Asked as late as can be: since then it may have been withdrawn, put on hold, or been raised."""
+    row = Subscription.objects.select_related("mandate").get(pk=change.subscription_id)
+    return (
+        told.currency == "krw"
+        and row.mandate.status == Mandate.Status.ACTIVE
+        and not row.is_over
+        and covers_today(row.mandate, told.amount)
+        and _is_of_this_period(told)
+    )
+
+
+def _is_of_this_period(told: gateway.Invoice) -> bool:
+    """All that was not collected in months that are over, on one day: nobody agreed to that. A person has to look."""
+    began = told.subscription.current_period_start if told.subscription else None
+    return began is None or told.created is None or told.created >= began - CLOCKS_DIFFER
 
 
 # --- after the call ------------------------------------------------------------------------------
@@ -168,10 +214,29 @@ def _done(change: SubscriptionChange, told: gateway.Subscription | None, asked_a
             # While Stripe was asked somebody wanted the opposite, and this may have come after that.
             _once_more(row, fresh)
             return
+        if fresh.attempt != change.attempt:
+            # The opposite, asked for before, may have come after this: once more, and then it is so.
+            fresh.next_step_at = timezone.now()
+            fresh.save(update_fields=["next_step_at"])
+            return
+        if told and _is_late(fresh, told) and not row.paused:
+            # They wanted out before this period: all of it goes back.
+            fresh.pay_back = max(fresh.pay_back, row.amount or 0)
         fresh.status = Status.OWED if fresh.pay_back else Status.DONE
         fresh.done_at, fresh.failure_code = timezone.now(), ""
         fresh.next_step_at = fresh.done_at if fresh.pay_back else None
-        fresh.save(update_fields=["status", "done_at", "failure_code", "next_step_at"])
+        fresh.save(update_fields=["status", "done_at", "failure_code", "next_step_at", "pay_back"])
+        if fresh.kind == Kind.FREE_INVOICE and (row.is_over or mandate.status != Mandate.Status.ACTIVE):
+            ask(row, Kind.HOLD_INVOICE, by="system", reason="the agreement has stopped", target=fresh.target)
+
+
+def _not_agreed(change: SubscriptionChange) -> None:
+    with transaction.atomic():
+        row = change.subscription
+        row.mandate = lock(row.mandate, "customer")
+        rows = SubscriptionChange.objects.filter(pk=change.pk, status=Status.READY)
+        if rows.update(status=Status.OVERTAKEN, next_step_at=None):
+            subscription_rows.note(row, "subscription_invoice_left", actor="system", invoice=change.target)
 
 
 def _once_more(row: Subscription, overtaken: SubscriptionChange) -> None:
@@ -179,8 +244,10 @@ def _once_more(row: Subscription, overtaken: SubscriptionChange) -> None:
     if overtaken.kind in OF_INVOICES:
         later = later.filter(target=overtaken.target)
     last = later.order_by("pk").last()
-    if last and last.status == Status.DONE:
-        last.status, last.done_at, last.next_step_at = Status.READY, None, timezone.now()
+    if last and last.status in (Status.READY, Status.DONE):
+        if last.status == Status.DONE:
+            last.status, last.done_at, last.next_step_at = Status.READY, None, timezone.now()
+        # Also of one that somebody is at: then it is not done with that.
         last.attempt += 1
         last.save(update_fields=["status", "done_at", "next_step_at", "attempt"])
 
@@ -215,3 +282,10 @@ def _failed(change: SubscriptionChange, error: GatewayError) -> None:
 
 def _group_of(kind: str) -> set[str]:
     return next((group for group in GROUPS if kind in group), {kind})
+
+
+def _overtaken_by(kind: str) -> set[str]:
+    if kind == Kind.CANCEL:
+        # Only to stop an invoice is still worth something.
+        return set(Kind) - {Kind.HOLD_INVOICE}
+    return _group_of(kind) | ({Kind.FREE_INVOICE} if kind == Kind.PAUSE else set())

@@ -37,6 +37,9 @@ PAUSES = (0.5, 1.0)
 #: ``failure_code`` of a charge that Stripe never heard of. Asked for again, it is a new attempt.
 NOT_CREATED = "not_created"
 
+#: Asked for in these, it may be sent. In any other there is nothing to wait for.
+WITHOUT_ANSWER = frozenset({Status.SCHEDULED, Status.READY, Status.SENDING, Status.UNKNOWN, Status.REFUSED})
+
 MAX_REFERENCE = Charge._meta.get_field("reference").max_length
 MAX_DESCRIPTION = Charge._meta.get_field("description").max_length
 
@@ -68,15 +71,17 @@ def charging(
     if mandate.customer.is_of_this_key:
         backup.refuse_if_behind()
     # First its turn, and then what is taken is sent at once: while Stripe makes us wait, it can still be stopped.
-    if not gateway.take_turn_to_charge():
+    known = _existing(mandate, reference, amount)
+    has_turn = known is None or known.status in WITHOUT_ANSWER
+    if has_turn and not gateway.take_turn_to_charge():
         yield gateway.wait_to_charge
     in_turn = False
     try:
         row, taken = _asked_for(mandate, amount, reference=reference, description=description, by=by, reason=reason)
         # Tried once more, it is another endpoint's turn.
-        in_turn = taken and not row.stripe_id
+        in_turn = has_turn and taken and not row.stripe_id
     finally:
-        if not in_turn:
+        if has_turn and not in_turn:
             gateway.give_turn_back()
     if taken:
         return (yield from send(row, in_turn=in_turn))
@@ -381,14 +386,20 @@ def _try_again(charge: Charge) -> Charge:
             break
         time.sleep(pause * random.uniform(0.75, 1.25))
         gateway.wait_to_charge()
-        with transaction.atomic():
-            mandate = gate.locked(charge.mandate)
-            charge.refresh_from_db()
-            verdict = take(charge, mandate)
-        if not (verdict and verdict.allowed):
-            gateway.give_turn_back()
+        in_turn = False
+        try:
+            with transaction.atomic():
+                mandate = gate.locked(charge.mandate)
+                charge.refresh_from_db()
+                verdict = take(charge, mandate)
+            taken = verdict is not None and verdict.allowed
+            in_turn = taken and not charge.stripe_id
+        finally:
+            if not in_turn:
+                gateway.give_turn_back()
+        if not taken:
             break
-        charge = finish(send(charge, in_turn=True))
+        charge = finish(send(charge, in_turn=in_turn))
     return charge
 
 

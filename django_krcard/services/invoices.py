@@ -108,12 +108,14 @@ def apply(mandate: Mandate, told: gateway.Invoice, asked_at: datetime, aftermath
         if row is None:
             return
         mandate = row.mandate
-        known = _known(mandate, told)
+        known, before = _known(mandate, told), _asked_before(mandate, told)
         news = [(kind, data) for kind, data in _history(told) if (kind, data.get("attempt")) not in known]
         for kind, data in news:
             _record(mandate, kind, told, **data)
-        # What the customer agreed to later does not judge what was over by then: without news there is no verdict.
-        if (news or told.status == "draft") and ("invoice_above_agreed", None) not in known:
+        # What the customer agreed to later does not judge what was over by then: without news there is no verdict. But
+        # somebody may put more on an invoice that was judged.
+        is_news = news or told.status == "draft" or _asked(told) not in before
+        if is_news and _asked(told) not in _asked_before(mandate, told, "invoice_above_agreed"):
             _judge(row, told)
         charge = _charge_of(row, told)
         if charge is None:
@@ -204,28 +206,40 @@ def _last_try(told: gateway.Invoice) -> dict[str, Any]:
 def _judge(row: Subscription, told: gateway.Invoice) -> None:
     """Whoever raises a price at Stripe goes around our gate. Here it is seen, and stopped if it is not too late."""
     mandate = row.mandate
-    rule = rule_today(mandate)
-    if told.currency == "krw" and covers_today(mandate, told.amount):
+    is_unpaid = told.status in ("draft", "open")
+    if told.currency != "krw" or not covers_today(mandate, told.amount):
+        agreed = rule_today(mandate).amount
+        _record(mandate, "invoice_above_agreed", told, agreed=agreed)
+        logger.critical(
+            "Invoice %s of mandate %s asks for %s %s. The customer agreed to %s won.",
+            told.id,
+            mandate.reference,
+            told.amount,
+            told.currency,
+            agreed,
+        )
+        subscriptions.stop_above_agreed(row, told.amount if told.currency == "krw" else None)
+    elif not (is_unpaid and subscriptions.why_not_agreed(row)):
         return
-    _record(mandate, "invoice_above_agreed", told, agreed=rule.amount)
-    logger.critical(
-        "Invoice %s of mandate %s asks for %s %s. The customer agreed to %s won.",
-        told.id,
-        mandate.reference,
-        told.amount,
-        told.currency,
-        rule.amount,
-    )
-    subscriptions.stop_above_agreed(row, told.amount if told.currency == "krw" else None)
-    if told.auto_advance and told.status in ("draft", "open"):
+    if told.auto_advance and is_unpaid:
         # To pause the subscription stops the invoices to come, but not one that is there.
         reason = "more than the customer agreed to"
         changes.ask(row, SubscriptionChange.Kind.HOLD_INVOICE, by="system", reason=reason, target=told.id)
 
 
+def _asked(told: gateway.Invoice) -> int | str:
+    return told.amount if told.currency == "krw" else f"{told.amount} {told.currency}"
+
+
+def _asked_before(mandate: Mandate, told: gateway.Invoice, kind: str = "") -> set[int | str]:
+    """What this invoice was seen to ask for, in entries of this ``kind``."""
+    entries = mandate.timeline.filter(kind__startswith=kind or "invoice_", data__invoice=told.id)
+    return {entry.data.get("amount", entry.data.get("asked")) for entry in entries}
+
+
 def _record(mandate: Mandate, kind: str, told: gateway.Invoice, **data: Any) -> None:
     # What is not won has no place where won are read.
-    amount = {"amount": told.amount} if told.currency == "krw" else {"asked": f"{told.amount} {told.currency}"}
+    amount = {"amount" if told.currency == "krw" else "asked": _asked(told)}
     about = {"invoice": told.id, "number": told.number, "subscription": told.subscription.id}
     payment = {"payment_intent": told.payment_intent.id} if told.payment_intent else {}
     record(mandate, kind, actor="stripe", **about, billing_reason=told.billing_reason, **payment, **amount, **data)

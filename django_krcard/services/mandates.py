@@ -132,6 +132,8 @@ def use_card(
     mandate.save(update_fields=["consent", "payment_method", "stripe_id", "status"])
     if is_another_card:
         subscriptions.use_card(mandate)
+        if mandate.status == Mandate.Status.PENDING:
+            subscriptions.hold_all(mandate)
     card = {"payment_method": payment_method.stripe_id, "brand": payment_method.brand, "last4": payment_method.last4}
     record(mandate, "card_saved", actor="customer", **card)
     signals.send_on_commit(signals.card_saved, PaymentMethod, mandate=mandate, payment_method=payment_method)
@@ -162,6 +164,7 @@ def apply_stripe_status(mandate: Mandate, stripe_status: str) -> Mandate:
         paid.update(due_at=mandate.activated_at)
         record(mandate, "mandate_activated", actor="stripe")
         signals.send_on_commit(signals.mandate_activated, Mandate, mandate=mandate)
+        subscriptions.release_all(mandate)
         _confirm(mandate)
     return mandate
 

@@ -113,11 +113,13 @@ def _send(charge: Charge) -> Act[Charge | None]:
     # First its turn, and then what is taken is sent at once: while Stripe makes us wait, it can still be stopped.
     if not gateway.take_turn_to_charge():
         yield gateway.wait_to_charge
-    taken = yield Together(_take_due, charge)
-    if taken:
-        return (yield from send(taken, in_turn=True))
-    gateway.give_turn_back()
-    return None
+    taken = None
+    try:
+        taken = yield Together(_take_due, charge)
+    finally:
+        if taken is None:
+            gateway.give_turn_back()
+    return (yield from send(taken, in_turn=True)) if taken else None
 
 
 def _take_due(charges: list[Charge]) -> list[Charge | None]:

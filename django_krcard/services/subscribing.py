@@ -17,7 +17,6 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 
 from django_krcard import gateway, rules
 from django_krcard.exceptions import (
@@ -43,17 +42,6 @@ from django_krcard.transactions import refuse_inside_transaction
 logger = logging.getLogger(__name__)
 
 MAX_REFERENCE = Subscription._meta.get_field("reference").max_length
-
-#: What speaks against a price. For the rest see ``rules.MESSAGES``.
-MESSAGES = {
-    "not_recurring": _("The customer did not agree to regular payments."),
-    "price_not_found": _("Stripe does not know this price."),
-    "price_inactive": _("This price is not offered any more."),
-    "price_not_recurring": _("This price is paid once and not regularly."),
-    "price_not_won": _("This price is not in won."),
-    "price_varies": _("This price has no one amount: the customer could not know what they pay."),
-    "price_period": _("This price is charged in another rhythm than the customer agreed to."),
-}
 
 
 def subscribe(
@@ -88,7 +76,7 @@ def subscribe(
                 row = _new(mandate, told, quantity, reference, by=by, reason=reason)
         taken = bool(row) and _take(row, mandate)
     if refused:
-        raise SubscriptionRefused(refused, str((MESSAGES | rules.MESSAGES)[refused]))
+        raise SubscriptionRefused(refused, str(subscriptions.MESSAGES[refused]))
     return _send_while_waiting(row) if taken else row
 
 
@@ -178,6 +166,8 @@ def _new(
         status=Subscription.STARTING,
         price=price.id,
         amount=price.unit_amount * quantity,
+        interval=price.interval,
+        interval_count=price.interval_count,
         requested_by=by,
         reason=reason,
         idempotency_key=_key(mandate, reference),

@@ -63,6 +63,8 @@ FOLLOWED = [
     "status",
     "amount",
     "price",
+    "interval",
+    "interval_count",
     "current_period_start",
     "current_period_end",
     "cancel_at_period_end",

@@ -16,18 +16,30 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from django_krcard import gateway, rules
 from django_krcard.exceptions import SubscriptionRefused
 from django_krcard.models import Mandate, Subscription, SubscriptionChange, lock
 from django_krcard.services import changes, subscription_rows
 from django_krcard.services.acts import Act
-from django_krcard.services.in_force import covers_today
+from django_krcard.services.in_force import consent_on, covers_today, day_of
 from django_krcard.services.timeline import record
 
 logger = logging.getLogger(__name__)
 
 Kind = SubscriptionChange.Kind
+
+#: What speaks against a price, or a subscription that runs. For the rest see ``rules.MESSAGES``.
+MESSAGES = rules.MESSAGES | {
+    "not_recurring": _("The customer did not agree to regular payments."),
+    "price_not_found": _("Stripe does not know this price."),
+    "price_inactive": _("This price is not offered any more."),
+    "price_not_recurring": _("This price is paid once and not regularly."),
+    "price_not_won": _("This price is not in won."),
+    "price_varies": _("This price has no one amount: the customer could not know what they pay."),
+    "price_period": _("This price is charged in another rhythm than the customer agreed to."),
+}
 
 #: Why a collection is paused that is resumed with its agreement.
 ON_HOLD = "the agreement is on hold"
@@ -123,8 +135,7 @@ def stop_above_agreed(row: Subscription, amount: int | None) -> None:
         row.above_agreed_at = timezone.now()
         row.save(update_fields=["above_agreed_at"])
         record(row.mandate, "consent_needed", actor="system", subscription=row.stripe_id, amount=amount)
-    if not row.paused:
-        changes.ask(row, Kind.PAUSE, by="system", reason="more than the customer agreed to")
+    _pause(row, "more than the customer agreed to")
 
 
 def resume_collection(mandate: Mandate, *, by: str = "system", reason: str = "") -> list[Subscription]:
@@ -140,11 +151,14 @@ def resume_collection(mandate: Mandate, *, by: str = "system", reason: str = "")
         stopped = list(running.filter(~Q(paused="") | Q(above_agreed_at__isnull=False) | wanted).distinct())
         for row in stopped:
             row.mandate = mandate
-            if code := _why_not_covered(mandate, row.amount):
-                raise SubscriptionRefused(code, str(rules.MESSAGES[code]))
+            if code := _why_not_covered(row):
+                raise SubscriptionRefused(code, str(MESSAGES[code]))
         for row in stopped:
             row.above_agreed_at = None
             row.save(update_fields=["above_agreed_at"])
+            if by == "system" and not _was_paused_by_us(row):
+                # Somebody has paused it in the dashboard, and knows why.
+                continue
             changes.ask(row, Kind.RESUME, by=by, reason=reason)
             for invoice in _held_invoices(row):
                 changes.ask(row, Kind.FREE_INVOICE, by=by, reason=reason, target=invoice)
@@ -156,18 +170,54 @@ def resume_collection(mandate: Mandate, *, by: str = "system", reason: str = "")
 def _hold_to_the_agreement(row: Subscription) -> None:
     if row.mandate.has_ended:
         changes.ask(row, Kind.CANCEL, by="system", reason="the agreement has ended")
-    elif row.amount is not None and not covers_today(row.mandate, row.amount):
+        return
+    if why_not_agreed(row):
         stop_above_agreed(row, row.amount)
-    elif row.mandate.status == Mandate.Status.ON_HOLD and not row.paused:
-        changes.ask(row, Kind.PAUSE, by="system", reason=ON_HOLD)
+    elif row.mandate.status != Mandate.Status.ACTIVE:
+        _pause(row, ON_HOLD)
+    last = changes.last_moment(row)
+    if last and not row.cancel_at_period_end and (row.cancel_at is None or row.cancel_at > last):
+        changes.ask(row, Kind.UNTIL, by="system", reason="the agreement runs out")
 
 
-def _why_not_covered(mandate: Mandate, amount: int | None) -> str:
-    if mandate.status != Mandate.Status.ACTIVE:
-        return "mandate_not_active"
-    if amount is None:
+def _pause(row: Subscription, reason: str) -> None:
+    if not row.paused or changes.is_wanted(row, Kind.RESUME):
+        changes.ask(row, Kind.PAUSE, by="system", reason=reason)
+
+
+def _was_paused_by_us(row: Subscription) -> bool:
+    last = row.changes.filter(kind__in=[Kind.PAUSE, Kind.RESUME]).first()
+    return last is not None and last.kind == Kind.PAUSE
+
+
+def why_not_agreed(row: Subscription) -> str:
+    """The code of the first thing in which a running subscription goes beyond the agreement of today, or nothing."""
+    today = day_of(timezone.now())
+    consent = consent_on(row.mandate, today)
+    rule = rules.Rule.from_dict(consent.rule)
+    if today >= rule.ends_before(day_of(consent.given_at)):
+        return "after_end"
+    if row.amount is None:
         return "amount_invalid"
-    return "" if covers_today(mandate, amount) else "amount_over_limit"
+    if not covers_today(row.mandate, row.amount):
+        return "amount_over_limit"
+    if rule.frequency == rules.Frequency.ONE_TIME:
+        return "not_recurring"
+    # Whoever agreed to pay as used has agreed to no rhythm.
+    is_recurring = rule.frequency == rules.Frequency.RECURRING
+    if is_recurring and (row.interval, row.interval_count) != (rule.period, rule.period_count):
+        return "price_period"
+    return "served_by_subscription" if _is_one_too_many(row, rule) else ""
+
+
+def _is_one_too_many(row: Subscription, rule: rules.Rule) -> bool:
+    """There are more of them than payments in a period: those that came later are."""
+    older = row.mandate.subscriptions.exclude(status__in=Subscription.OVER).filter(pk__lt=row.pk)
+    return rule.charges_per_period is not None and older.count() >= rule.charges_per_period
+
+
+def _why_not_covered(row: Subscription) -> str:
+    return "mandate_not_active" if row.mandate.status != Mandate.Status.ACTIVE else why_not_agreed(row)
 
 
 def _held_invoices(row: Subscription) -> set[str]:

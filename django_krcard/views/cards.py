@@ -18,9 +18,8 @@ from django_krcard.models import Charge, Mandate, Refund, Subscription
 from django_krcard.services import amendments, present
 from django_krcard.services.evidence_pack import FORMS, customers_copy
 from django_krcard.services.gate import day_of
-from django_krcard.services.mandates import revoke
 from django_krcard.services.terms import text_for
-from django_krcard.services.unsubscribing import cancel_subscription, pro_rata
+from django_krcard.services.unsubscribing import pro_rata, withdraw
 from django_krcard.standing import next_payment_on
 from django_krcard.views.base import PageView
 
@@ -151,9 +150,6 @@ class RevokeView(OneMandateView):
 
     def post(self, request, public_id):
         mandate = self.get_mandate(request, public_id)
-        why = {"by": "customer", "reason": "withdrawn by the customer"}
-        for subscription in mandate.subscriptions.exclude(status__in=Subscription.OVER):
-            cancel_subscription(subscription, refund_unused=self.refund_unused, **why)
-        mandate = revoke(mandate, **why)
+        mandate = withdraw(mandate, by="customer", reason="withdrawn by the customer", refund_unused=self.refund_unused)
         messages.success(request, _("The agreement has ended. Nothing more will be charged."), fail_silently=True)
         return redirect("krcard:mandate", mandate.public_id)

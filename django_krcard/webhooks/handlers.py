@@ -203,6 +203,8 @@ HANDLERS: dict[str, Callable[[Thing], Any]] = {
     "customer.subscription.deleted": subscription,
     # What a subscription is about to ask for: more than was agreed is seen before it is paid.
     "invoice.created": invoice,
+    # Somebody puts more on a draft that was looked at already.
+    "invoice.updated": invoice,
     "invoice.finalized": invoice,
     # What came of it. Stripe charges by itself, so the timeline has it from here alone.
     "invoice.paid": invoice,

@@ -11,6 +11,7 @@ from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
 from inspect import isgenerator, isgeneratorfunction
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
@@ -46,8 +47,9 @@ def receive(body: bytes) -> Event:
     event, message = _read(body)
     handler = HANDLERS.get(event.type)
     if event.status == Status.RECEIVED and message.told is not None and isgeneratorfunction(handler):
+        act = handler(message.told)
         try:
-            return _at_once(event, handler(message.told))
+            is_over, question = _begun(event, act)
         except Exception as error:
             # Nothing of it is written: mostly it is here already, or waits for something. Below it is stored by
             # itself, and should it fail again, its row says why.
@@ -55,6 +57,8 @@ def receive(body: bytes) -> Event:
             here = isinstance(error, IntegrityError) and Event.objects.filter(stripe_id=message.id).first()
             if here:
                 return process(here.pk) if here.status in Event.OPEN else here
+        else:
+            return event if is_over else _work_off(event, partial(finish, act, question))
     event, is_new = keep(body, claimed=True)
     if event.status not in Event.OPEN:
         return event
@@ -127,9 +131,9 @@ def _read(body: bytes) -> tuple[Event, messages.Message | None]:
     return event, message
 
 
-def _at_once(event: Event, act: Handling) -> Event:
-    """Store a message and work it off in one transaction, or in two with a question to Stripe between them: before
-    anybody is asked it is stored, and claimed. Raises whatever goes wrong in the first, of which nothing is left."""
+def _begun(event: Event, act: Handling) -> tuple[bool, Any]:
+    """Store a message and work it off in the same transaction, up to a question to Stripe: before anybody is asked it
+    is stored, and claimed. Returns whether it is through, and the question. Of what raises, nothing is left."""
     with transaction.atomic():
         event.status, event.attempts = Status.DONE, 1
         event.save(force_insert=True)
@@ -139,11 +143,11 @@ def _at_once(event: Event, act: Handling) -> Event:
             if callable(end.value):
                 end.value()
             signals.send_on_commit(signals.event_processed, Event, event=event)
-            return event
+            return True, None
         event.status, event.attempts = Status.RECEIVED, 0
         _claim_here(event)
         event.save(update_fields=["status", "attempts", "lease_until", "next_attempt_at"])
-    return _work_off(event, partial(finish, act, question))
+    return False, question
 
 
 def _claim_here(event: Event) -> None:
