@@ -163,7 +163,7 @@ def _why_not(charge: Charge, amount: int) -> str:
     """The code of what speaks against paying back, or nothing."""
     if charge.status != Charge.Status.SUCCEEDED:
         return "not_succeeded"
-    if _was_taken_back(charge):
+    if charge.was_taken_back:
         return "disputed"
     if not 1 <= amount <= left_of(charge):
         return "too_much"
@@ -171,15 +171,6 @@ def _why_not(charge: Charge, amount: int) -> str:
     if card and card.type == "kr_card" and timezone.now() - charge.last_sent_at > REFUNDABLE_FOR:
         return "too_old"
     return ""
-
-
-def _was_taken_back(charge: Charge) -> bool:
-    """A dispute gave the money back to the customer: at once when it is opened, for good when it is lost.
-
-    A mere inquiry (Stripe's ``warning_…``) moves nothing, and paying back is what settles it.
-    """
-    inquiry = charge.dispute_status.startswith("warning_")
-    return charge.dispute_status == "lost" or (charge.is_disputed and not inquiry)
 
 
 def _refused(code: str) -> RefundRefused:
@@ -215,7 +206,7 @@ def _take(row: Refund) -> bool:
 
 
 def _may_be_sent(row: Refund, now: datetime) -> bool:
-    if _was_taken_back(row.charge):
+    if row.charge.was_taken_back:
         # Also a repeat can be the first that is executed.
         return False
     if row.status == Status.READY:
