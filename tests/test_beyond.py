@@ -2,18 +2,20 @@
 """A subscription does not go beyond the agreement: not after a withdrawal, by an old verdict, or in another rhythm."""
 
 import pytest
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
 from django_krcard import services
 from django_krcard.exceptions import SubscriptionRefused
-from django_krcard.models import Subscription, SubscriptionChange
+from django_krcard.models import Customer, Subscription, SubscriptionChange
 from django_krcard.sandbox import control
 from django_krcard.sandbox.delivery import acting
 from django_krcard.sandbox.events import emit
 from django_krcard.sandbox.store import find, save
-from django_krcard.services import changes, subscriptions
+from django_krcard.services import changes
 from django_krcard.services.acts import finish
+from django_krcard.services.agreed import why_not_agreed
 from django_krcard.services.unsubscribing import withdraw
 from django_krcard.testing.sandbox import books
 from tests.factories import PublishedTerms
@@ -155,6 +157,76 @@ def test_of_three_months_that_were_not_collected_only_the_last_is_let_go(
     assert len(kinds_of(mandate, "subscription_invoice_left")) == 2
 
 
+@pytest.mark.parametrize("effect", ["before", "after"])
+def test_what_was_let_go_with_no_answer_is_stopped_again(
+    mandate, subscription, stopped_invoice, agreed, krcard_clock, effect
+):
+    later_faults = [("timeout", effect)] * 3
+    services_asked = f"/v1/invoices/{stopped_invoice}"
+    for status, when in later_faults:
+        control.fail_next("POST", services_asked, effect=when, status=status)
+    services.resume_collection(mandate, by="customer")
+    services.hold(mandate, by="staff:boss", reason="a question")
+    later(krcard_clock)
+    later(krcard_clock)
+    assert (paid(), find("invoice", stopped_invoice)["auto_advance"]) == ([12_900], False)
+
+    services.resume(mandate, by="staff:boss", reason="answered")
+    later(krcard_clock)
+    assert paid() == [12_900, 15_900]
+
+
+def test_lowered_agreed_to_and_raised_again_it_is_stopped_again(
+    mandate, subscription, stopped_invoice, save_card, krcard_clock
+):
+    def ask_for(amount):
+        with acting() as act:
+            before = find("invoice", stopped_invoice)
+            emit(act, "invoice.updated", save(act, before | {"amount_due": amount}), {"amount_due": 0})
+
+    ask_for(99_000)
+    ask_for(15_900)
+    save_card(PublishedTerms(slug="membership", version=2, amount=15_900), customer=mandate.customer)
+    mandate.refresh_from_db()
+    services.resume_collection(mandate, by="customer")
+    krcard_clock.advance(minutes=5)
+    run_due()
+    assert change(kind=KIND.FREE_INVOICE).status == "done"
+    ask_for(99_000)
+    later(krcard_clock)
+    assert (paid(), find("invoice", stopped_invoice)["auto_advance"]) == ([12_900], False)
+
+
+@pytest.mark.parametrize("which", ["hold", "pending"])
+def test_the_invoice_that_is_there_already_is_stopped_as_well(mandate, subscription, save_card, krcard_clock, which):
+    end = books("subscription")[0]["items"]["data"][0]["current_period_end"]
+    krcard_clock.advance(seconds=end - control.now().timestamp() + 60)
+    assert at_stripe("invoice") == ["paid", "draft"]
+    if which == "hold":
+        services.hold(mandate, by="staff:boss", reason="a question")
+    else:
+        control.mandate_pending_next()
+        save_card(mandate.consent.terms, customer=mandate.customer)
+    krcard_clock.advance(hours=3)
+    assert (at_stripe("invoice"), paid()) == (["paid", "draft"], [12_900])
+
+    mandate.refresh_from_db()
+    if which == "hold":
+        services.resume(mandate, by="staff:boss", reason="answered")
+    else:
+        control.activate_mandate(mandate.payment_method.stripe_id)
+    later(krcard_clock)
+    assert paid() == [12_900, 12_900]
+
+
+def test_a_draft_that_somebody_has_deleted_is_not_asked_for_for_ever(mandate, subscription, krcard_clock):
+    with_mandate = Subscription.objects.get()
+    with_mandate.mandate = mandate
+    with transaction.atomic():
+        changes.ask(with_mandate, KIND.HOLD_INVOICE, by="system", reason="x", target="in_sandbox_gone")
+    assert (change().status, change().failure_code) == ("overtaken", "resource_missing")
+
+
 # --- what was asked for last counts ------------------------------------------------------------------
 
 
@@ -201,11 +273,8 @@ def test_what_was_carried_out_after_its_opposite_is_set_right(mandate, subscript
     SubscriptionChange.objects.filter(pk=pause.pk).update(status="overtaken", next_step_at=None)
     quick = changes.step(resume.pk)
     seen = next(quick)()
-    made = make()
-    with pytest.raises(StopIteration):
-        slow.send(made)
-    with pytest.raises(StopIteration):
-        quick.send(seen)
+    finish(slow, make)
+    finish(quick, lambda: seen)
     resume.refresh_from_db()
     assert resume.status == "ready"
     finish(changes.step(resume.pk))
@@ -233,6 +302,94 @@ def test_a_period_that_began_while_stripe_did_not_answer_is_paid_back(mandate, s
     assert sum(refund["amount"] for refund in books("refund")) == 12_900
 
 
+@pytest.mark.parametrize("then", ["cancel", "revoke"])
+def test_who_wanted_out_before_and_says_so_once_more_has_it_back_too(mandate, subscription, krcard_clock, then):
+    _nobody_answers_until_the_next_period(subscription, krcard_clock)
+    assert paid() == [12_900, 12_900]
+    why = {"by": "customer", "reason": "at last"}
+    if then == "cancel":
+        services.cancel_subscription(Subscription.objects.get(), **why)
+    else:
+        services.revoke(mandate, **why)
+    for _time in range(4):
+        run_due()
+        krcard_clock.advance(minutes=20)
+    assert at_stripe() == ["canceled"]
+    assert sum(refund["amount"] for refund in books("refund")) == 12_900
+
+
+def _nobody_answers_until_the_next_period(subscription, krcard_clock):
+    krcard_clock.advance(days=29)
+    end = books("subscription")[0]["items"]["data"][0]["current_period_end"]
+    krcard_clock.advance(seconds=end - control.now().timestamp() - 3600)
+    control.set_delivery("held")
+    for _time in range(4):
+        control.fail_next("POST", f"/v1/subscriptions/{subscription.stripe_id}", status=500)
+    services.cancel_subscription(subscription, by="customer", reason="enough", at_period_end=True)
+    krcard_clock.advance(hours=3)
+
+
+def test_a_late_end_pays_back_both_what_was_promised_and_what_came_after(mandate, subscription, krcard_clock):
+    krcard_clock.advance(days=20)
+    control.set_delivery("held")
+    for _time in range(20):
+        control.fail_next("DELETE", f"/v1/subscriptions/{subscription.stripe_id}", status=500)
+    services.cancel_subscription(subscription, by="customer", reason="enough", refund_unused=True)
+    promised = change(kind=KIND.CANCEL).pay_back
+    assert promised > 0
+    krcard_clock.advance(days=12)
+    for _time in range(12):
+        run_due()
+        krcard_clock.advance(minutes=20)
+    assert (at_stripe(), paid()) == (["canceled"], [12_900, 12_900])
+    assert sorted(refund["amount"] for refund in books("refund")) == [promised, 12_900]
+    assert change(kind=KIND.CANCEL).status == "done"
+
+
+def test_a_late_end_of_what_was_not_charged_owes_nothing(mandate, subscription, krcard_clock):
+    control.decline_next()
+    _nobody_answers_until_the_next_period(subscription, krcard_clock)
+    for _time in range(6):
+        run_due()
+        krcard_clock.advance(minutes=20)
+    assert (at_stripe(), paid(), books("refund")) == (["canceled"], [12_900], [])
+    assert change(kind=KIND.LEAVE).status == "done"
+    assert kinds_of(mandate, "subscription_not_paid_back") == []
+
+
+def test_setting_the_day_of_the_end_does_not_take_back_that_somebody_leaves(
+    mandate, subscription, save_card, krcard_clock
+):
+    control.set_delivery("held")
+    row = Subscription.objects.get()
+    save_card(PublishedTerms(slug="membership", version=2, valid_for_days=90), customer=mandate.customer)
+    until = SubscriptionChange.objects.create(
+        subscription=row, kind=KIND.UNTIL, requested_by="system", next_step_at=timezone.now()
+    )
+    slow = changes.step(until.pk)
+    make = slow.send(next(slow)())
+    services.cancel_subscription(row, by="customer", reason="enough", at_period_end=True)
+    finish(slow, make)
+    later(krcard_clock)
+    assert books("subscription")[0]["cancel_at_period_end"] is True
+
+
+def test_with_the_other_key_money_that_is_owed_waits(mandate, subscription, krcard_clock, settings):
+    krcard_clock.advance(days=3)
+    control.fail_next("POST", "/v1/refunds", status=401)
+    services.cancel_subscription(subscription, by="customer", reason="enough", refund_unused=True)
+    assert change(kind=KIND.CANCEL).status == "owed"
+    Customer.objects.update(livemode=True)
+    krcard_clock.advance(hours=1)
+    run_due()
+    assert change(kind=KIND.CANCEL).status == "owed"
+    Customer.objects.update(livemode=False)
+    krcard_clock.advance(hours=1)
+    run_due()
+    assert change(kind=KIND.CANCEL).status == "done"
+    assert len(books("refund")) == 1
+
+
 # --- more than the amount ----------------------------------------------------------------------------
 
 
@@ -253,7 +410,7 @@ def test_agreeing_to_something_else_stops_it(mandate, subscription, save_card, k
     # The first and, where the agreement holds for forty days, the second.
     assert paid() == [12_900] * (2 if code == "after_end" else 1)
     if not row.is_over:
-        assert subscriptions.why_not_agreed(row) == code
+        assert why_not_agreed(row) == code
         with pytest.raises(SubscriptionRefused, match=code):
             services.resume_collection(mandate)
 
@@ -270,7 +427,7 @@ def test_a_second_one_from_the_dashboard_is_paused_and_not_the_first(mandate, su
 def test_an_amount_that_nobody_knows_is_paused(mandate, subscription, krcard_clock):
     row = Subscription.objects.get()
     row.amount = None
-    assert subscriptions.why_not_agreed(row) == "amount_invalid"
+    assert why_not_agreed(row) == "amount_invalid"
 
 
 def test_a_pause_of_a_person_is_left_alone(mandate, subscription, stripe, price, save_card, krcard_clock):

@@ -134,6 +134,17 @@ class SubscriptionChange(Record):
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.READY)
     requested_by = models.CharField(_("requested by"), max_length=300)
     reason = models.TextField(_("reason"), blank=True)
+    #: Since when somebody has wanted out: what Stripe charges after that, because it did not answer in time, goes back.
+    wanted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    charge = models.ForeignKey(
+        "krcard.Charge",
+        verbose_name=_("charge"),
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text=_("Whose unused days are paid back."),
+    )
     pay_back = models.PositiveIntegerField(
         _("to be paid back (won)"), default=0, help_text=_("For unused days, once it is done.")
     )

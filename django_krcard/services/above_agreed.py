@@ -8,9 +8,10 @@ from datetime import timedelta
 from django.utils import timezone
 
 from django_krcard.conf import conf
-from django_krcard.exceptions import AmendmentRefused, SubscriptionRefused
+from django_krcard.exceptions import AmendmentRefused
 from django_krcard.models import Amendment, Subscription, Terms, of_this_key
 from django_krcard.services import amendments, subscriptions
+from django_krcard.services.agreed import why_not_collected
 from django_krcard.services.in_force import day_of
 
 logger = logging.getLogger(__name__)
@@ -21,21 +22,11 @@ def settle() -> None:
     cover it, the customer is asked for a separate consent to them. Until then nothing is collected."""
     stopped = Subscription.objects.filter(above_agreed_at__isnull=False).exclude(status__in=Subscription.OVER)
     for row in stopped.filter(**of_this_key("mandate__customer")).select_related("mandate__consent__terms"):
-        why = subscriptions.why_not_agreed(row)
-        if row.mandate.has_ended:
-            continue
-        if not why and row.mandate.status == row.mandate.Status.ACTIVE:
-            _resume(row)
+        why = why_not_collected(row)
+        if not why:
+            subscriptions.resume_by_itself(row.mandate)
         elif why == "amount_over_limit" and (terms := _covering(row)):
             _ask(row, terms)
-
-
-def _resume(row: Subscription) -> None:
-    try:
-        subscriptions.resume_collection(row.mandate, reason="the customer has agreed")
-    except SubscriptionRefused as refused:
-        # Another one of this mandate is not covered. It must not hold up everybody's charges.
-        logger.warning("Mandate %s: its subscriptions stay paused: %s", row.mandate.reference, refused)
 
 
 def _covering(row: Subscription) -> Terms | None:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from django.db import transaction
@@ -18,9 +19,10 @@ from django.utils import timezone
 
 from django_krcard import gateway, rules
 from django_krcard.exceptions import GatewayError, StripeRefusedKey, StripeRefusedRequest
-from django_krcard.models import Mandate, Subscription, SubscriptionChange, lock
+from django_krcard.models import Charge, Subscription, SubscriptionChange, lock
 from django_krcard.services import gate, subscription_rows
 from django_krcard.services.acts import Act, finish
+from django_krcard.services.agreed import why_not_collected
 from django_krcard.services.in_force import covers_today
 
 logger = logging.getLogger(__name__)
@@ -35,31 +37,43 @@ AGAIN_SOON, AGAIN_LATER = timedelta(minutes=1), timedelta(minutes=15)
 #: Of these the last one asked for counts.
 GROUPS = [{Kind.LEAVE, Kind.STAY}, {Kind.PAUSE, Kind.RESUME}, {Kind.CARD}, {Kind.HOLD_INVOICE, Kind.FREE_INVOICE}]
 OF_INVOICES = GROUPS[-1]
+OUT = {Kind.LEAVE, Kind.CANCEL}
 
 #: Stripe makes an invoice when its period begins, by clocks that may differ a little.
 CLOCKS_DIFFER = timedelta(hours=1)
+
+#: Invoices of one subscription.
+LOOKED_AT = 20
 
 #: No more can become of an invoice.
 SETTLED = frozenset({"paid", "uncollectible", "void"})
 
 
 def ask(
-    row: Subscription, kind: str, *, by: str, reason: str, target: str = "", pay_back: int = 0
+    row: Subscription,
+    kind: str,
+    *,
+    by: str,
+    reason: str,
+    target: str = "",
+    pay_back: int = 0,
+    charge: Charge | None = None,
 ) -> SubscriptionChange:
     """Write down what is wanted of a subscription whose mandate is locked, and have it done after the commit.
 
-    Asked for twice it is one change. What it makes pointless is overtaken.
+    Asked for twice it is one change. What it makes pointless is overtaken. ``pay_back`` won of ``charge`` are promised.
     """
     ready = row.changes.filter(status=Status.READY)
     if same := ready.filter(kind=kind, target=target).first():
         if pay_back > same.pay_back:
             # Whoever asked first did not think of the money.
-            same.pay_back = pay_back
-            same.save(update_fields=["pay_back"])
+            same.pay_back, same.charge = pay_back, charge
+            same.save(update_fields=["pay_back", "charge"])
         return same
     pointless = ready.filter(kind__in=_overtaken_by(kind))
     if kind in OF_INVOICES:
         pointless = pointless.filter(target=target)
+    overtaken = list(pointless)
     pointless.update(status=Status.OVERTAKEN, next_step_at=None)
     change = SubscriptionChange.objects.create(
         subscription=row,
@@ -68,12 +82,25 @@ def ask(
         requested_by=by,
         reason=reason,
         pay_back=pay_back,
+        charge=charge,
+        wanted_at=_wanted_at(row, kind, overtaken),
         next_step_at=timezone.now(),
     )
     about = {"reason": reason} | ({"target": target} if target else {}) | ({"pay_back": pay_back} if pay_back else {})
     subscription_rows.note(row, f"subscription_{kind}_requested", actor=by, **about)
     transaction.on_commit(lambda: finish(step(change.pk)), robust=True)
+    for free in overtaken:
+        if free.kind == Kind.FREE_INVOICE and kind != Kind.HOLD_INVOICE:
+            # It may be on its way already.
+            ask(row, Kind.HOLD_INVOICE, by=by, reason=reason, target=free.target)
     return change
+
+
+def _wanted_at(row: Subscription, kind: str, overtaken: list[SubscriptionChange]) -> datetime | None:
+    """Whoever leaves what is not there yet wants its first period; who cancels it does not."""
+    if kind not in OUT or (kind == Kind.LEAVE and not row.stripe_id):
+        return None
+    return min([timezone.now(), *(each.wanted_at for each in overtaken if each.wanted_at)])
 
 
 def is_wanted(row: Subscription, kind: str) -> bool:
@@ -113,18 +140,28 @@ def _of_subscription(change: SubscriptionChange) -> Act[gateway.Subscription]:
     stripe_id = change.subscription.stripe_id
     told = yield partial(gateway.retrieve_subscription, stripe_id)
     # At the end of a period that is over already: at once.
-    at_once = change.kind == Kind.CANCEL or _is_late(change, told)
-    if told.status in Subscription.OVER or (not at_once and IS_SO[change.kind](change, told)):
+    at_once = change.kind == Kind.CANCEL or is_late(change, told.current_period_start)
+    if told.status in Subscription.OVER:
         return told
     if at_once:
         return (yield partial(gateway.cancel_subscription, stripe_id))
-    return (yield partial(gateway.update_subscription, stripe_id, _params(change), key=change.key))
+    if not IS_SO[change.kind](change, told):
+        told = yield partial(gateway.update_subscription, stripe_id, _params(change), key=change.key)
+    if change.kind == Kind.PAUSE:
+        # That stops the invoices to come, but not one that is there.
+        change.going_on = yield partial(_going_on, stripe_id)
+    return told
 
 
-def _is_late(change: SubscriptionChange, told: gateway.Subscription) -> bool:
-    """Whether a period began, and was charged, after somebody wanted to leave before it."""
-    began = told.current_period_start
-    return change.kind in (Kind.CANCEL, Kind.LEAVE) and began is not None and began > change.created_at
+def is_late(change: SubscriptionChange, began: datetime | None) -> bool:
+    """Whether a period began after somebody wanted to leave before it."""
+    return change.wanted_at is not None and began is not None and began > change.wanted_at
+
+
+def _going_on(stripe_id: str) -> list[str]:
+    """The invoices, among the newest, that Stripe would go on with by itself."""
+    newest = islice(gateway.invoices_of(stripe_id), LOOKED_AT)
+    return [told.id for told in newest if told.status not in SETTLED and told.auto_advance]
 
 
 IS_SO: dict[str, Callable[[SubscriptionChange, gateway.Subscription], bool]] = {
@@ -178,6 +215,10 @@ def _of_invoice(change: SubscriptionChange) -> Act[None]:
             raise
 
 
+#: ``failure_code`` of an invoice that was to go on. It waits for a person.
+NOT_COVERED = "not_covered"
+
+
 class NotAgreed(Exception):
     """What was covered when it was asked for is not any more, or asks for more by now."""
 
@@ -187,8 +228,8 @@ def _may_go_on(change: SubscriptionChange, told: gateway.Invoice) -> bool:
     row = Subscription.objects.select_related("mandate").get(pk=change.subscription_id)
     return (
         told.currency == "krw"
-        and row.mandate.status == Mandate.Status.ACTIVE
         and not row.is_over
+        and not why_not_collected(row)
         and covers_today(row.mandate, told.amount)
         and _is_of_this_period(told)
     )
@@ -219,15 +260,22 @@ def _done(change: SubscriptionChange, told: gateway.Subscription | None, asked_a
             fresh.next_step_at = timezone.now()
             fresh.save(update_fields=["next_step_at"])
             return
-        if told and _is_late(fresh, told) and not row.paused:
-            # They wanted out before this period: all of it goes back.
-            fresh.pay_back = max(fresh.pay_back, row.amount or 0)
-        fresh.status = Status.OWED if fresh.pay_back else Status.DONE
+        owes = bool(fresh.pay_back) or is_late(fresh, row.current_period_start)
+        fresh.status = Status.OWED if owes else Status.DONE
         fresh.done_at, fresh.failure_code = timezone.now(), ""
-        fresh.next_step_at = fresh.done_at if fresh.pay_back else None
-        fresh.save(update_fields=["status", "done_at", "failure_code", "next_step_at", "pay_back"])
-        if fresh.kind == Kind.FREE_INVOICE and (row.is_over or mandate.status != Mandate.Status.ACTIVE):
-            ask(row, Kind.HOLD_INVOICE, by="system", reason="the agreement has stopped", target=fresh.target)
+        fresh.next_step_at = fresh.done_at if owes else None
+        fresh.save(update_fields=["status", "done_at", "failure_code", "next_step_at"])
+        for invoice in getattr(change, "going_on", []):
+            ask(row, Kind.HOLD_INVOICE, by=fresh.requested_by, reason=fresh.reason, target=invoice)
+        if fresh.kind == Kind.UNTIL and told and not told.cancel_at_period_end:
+            _leave_again(row)
+
+
+def _leave_again(row: Subscription) -> None:
+    """To set the day of the end takes back, at Stripe, that it ends with its period."""
+    last = row.changes.filter(kind__in=[Kind.LEAVE, Kind.STAY]).first()
+    if last and (last.kind, last.status) == (Kind.LEAVE, Status.DONE):
+        _open_again(last)
 
 
 def _not_agreed(change: SubscriptionChange) -> None:
@@ -235,8 +283,10 @@ def _not_agreed(change: SubscriptionChange) -> None:
         row = change.subscription
         row.mandate = lock(row.mandate, "customer")
         rows = SubscriptionChange.objects.filter(pk=change.pk, status=Status.READY)
-        if rows.update(status=Status.OVERTAKEN, next_step_at=None):
+        if rows.update(status=Status.OVERTAKEN, next_step_at=None, failure_code=NOT_COVERED):
             subscription_rows.note(row, "subscription_invoice_left", actor="system", invoice=change.target)
+            # The change that stopped it may have been overtaken by this one before it was carried out.
+            ask(row, Kind.HOLD_INVOICE, by="system", reason="it is not covered", target=change.target)
 
 
 def _once_more(row: Subscription, overtaken: SubscriptionChange) -> None:
@@ -245,11 +295,15 @@ def _once_more(row: Subscription, overtaken: SubscriptionChange) -> None:
         later = later.filter(target=overtaken.target)
     last = later.order_by("pk").last()
     if last and last.status in (Status.READY, Status.DONE):
-        if last.status == Status.DONE:
-            last.status, last.done_at, last.next_step_at = Status.READY, None, timezone.now()
-        # Also of one that somebody is at: then it is not done with that.
-        last.attempt += 1
-        last.save(update_fields=["status", "done_at", "next_step_at", "attempt"])
+        _open_again(last)
+
+
+def _open_again(change: SubscriptionChange) -> None:
+    if change.status == Status.DONE:
+        change.status, change.done_at, change.next_step_at = Status.READY, None, timezone.now()
+    # Also of one that somebody is at: then it is not done with that.
+    change.attempt += 1
+    change.save(update_fields=["status", "done_at", "next_step_at", "attempt"])
 
 
 def _failed(change: SubscriptionChange, error: GatewayError) -> None:
@@ -257,6 +311,10 @@ def _failed(change: SubscriptionChange, error: GatewayError) -> None:
     logger.warning("Subscription %s: %s failed (%s)", change.subscription.stripe_id, change.kind, error)
     refused = isinstance(error, StripeRefusedRequest)
     rows = SubscriptionChange.objects.filter(pk=change.pk, status=Status.READY)
+    if refused and change.kind in OF_INVOICES and error.code == "resource_missing":
+        # A draft that somebody has deleted.
+        rows.update(status=Status.OVERTAKEN, next_step_at=None, failure_code=error.code)
+        return
     rows.update(
         attempt=change.attempt + (error.executed is not False or refused),
         failure_code=error.code or type(error).__name__,

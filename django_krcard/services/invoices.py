@@ -21,6 +21,7 @@ from django_krcard.models import Charge, Mandate, Subscription, SubscriptionChan
 from django_krcard.rules import is_amount
 from django_krcard.services import changes, disputes, outcomes, refunded, subscriptions
 from django_krcard.services.acts import Act
+from django_krcard.services.agreed import why_not_collected
 from django_krcard.services.in_force import consent_on, covers_today, day_of, rule_today
 from django_krcard.services.timeline import record
 
@@ -114,8 +115,7 @@ def apply(mandate: Mandate, told: gateway.Invoice, asked_at: datetime, aftermath
             _record(mandate, kind, told, **data)
         # What the customer agreed to later does not judge what was over by then: without news there is no verdict. But
         # somebody may put more on an invoice that was judged.
-        is_news = news or told.status == "draft" or _asked(told) not in before
-        if is_news and _asked(told) not in _asked_before(mandate, told, "invoice_above_agreed"):
+        if news or told.status == "draft" or _asked(told) not in before:
             _judge(row, told)
         charge = _charge_of(row, told)
         if charge is None:
@@ -208,23 +208,28 @@ def _judge(row: Subscription, told: gateway.Invoice) -> None:
     mandate = row.mandate
     is_unpaid = told.status in ("draft", "open")
     if told.currency != "krw" or not covers_today(mandate, told.amount):
-        agreed = rule_today(mandate).amount
-        _record(mandate, "invoice_above_agreed", told, agreed=agreed)
-        logger.critical(
-            "Invoice %s of mandate %s asks for %s %s. The customer agreed to %s won.",
-            told.id,
-            mandate.reference,
-            told.amount,
-            told.currency,
-            agreed,
-        )
+        if _asked(told) not in _asked_before(mandate, told, "invoice_above_agreed"):
+            _tell_above_agreed(row, told)
         subscriptions.stop_above_agreed(row, told.amount if told.currency == "krw" else None)
-    elif not (is_unpaid and subscriptions.why_not_agreed(row)):
+    elif not (is_unpaid and why_not_collected(row)):
         return
     if told.auto_advance and is_unpaid:
         # To pause the subscription stops the invoices to come, but not one that is there.
         reason = "more than the customer agreed to"
         changes.ask(row, SubscriptionChange.Kind.HOLD_INVOICE, by="system", reason=reason, target=told.id)
+
+
+def _tell_above_agreed(row: Subscription, told: gateway.Invoice) -> None:
+    agreed = rule_today(row.mandate).amount
+    _record(row.mandate, "invoice_above_agreed", told, agreed=agreed)
+    logger.critical(
+        "Invoice %s of mandate %s asks for %s %s. The customer agreed to %s won.",
+        told.id,
+        row.mandate.reference,
+        told.amount,
+        told.currency,
+        agreed,
+    )
 
 
 def _asked(told: gateway.Invoice) -> int | str:

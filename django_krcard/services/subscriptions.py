@@ -23,7 +23,7 @@ from django_krcard.exceptions import SubscriptionRefused
 from django_krcard.models import Mandate, Subscription, SubscriptionChange, lock
 from django_krcard.services import changes, subscription_rows
 from django_krcard.services.acts import Act
-from django_krcard.services.in_force import consent_on, covers_today, day_of
+from django_krcard.services.agreed import why_not_agreed, why_not_collected
 from django_krcard.services.timeline import record
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def release_all(mandate: Mandate) -> None:
         row.mandate = mandate
         last = row.changes.filter(kind__in=[Kind.PAUSE, Kind.RESUME]).first()
         if last and last.kind == Kind.PAUSE and last.reason == ON_HOLD:
-            changes.ask(row, Kind.RESUME, by="system", reason="the agreement was resumed")
+            _go_on(row, by="system", reason="the agreement was resumed")
 
 
 def use_card(mandate: Mandate) -> None:
@@ -142,8 +142,17 @@ def resume_collection(mandate: Mandate, *, by: str = "system", reason: str = "")
     """Have Stripe collect again what was paused for asking for more than was agreed, now that it is covered.
 
     Also what was stopped meanwhile goes on, if the agreement covers it. Nothing is paused: nothing happens. Raises
-    ``SubscriptionRefused`` while the agreement in force does not cover the price.
+    ``SubscriptionRefused`` while the agreement in force covers none of them.
     """
+    return _resume(mandate, by=by, reason=reason, by_itself=False)
+
+
+def resume_by_itself(mandate: Mandate) -> None:
+    """The same when nobody has asked for it: what is not covered waits, and so does what a person has paused."""
+    _resume(mandate, by="system", reason="the customer has agreed", by_itself=True)
+
+
+def _resume(mandate: Mandate, *, by: str, reason: str, by_itself: bool) -> list[Subscription]:
     with transaction.atomic():
         mandate = lock(mandate, "customer", "consent")
         running = mandate.subscriptions.exclude(status__in=Subscription.OVER)
@@ -151,31 +160,39 @@ def resume_collection(mandate: Mandate, *, by: str = "system", reason: str = "")
         stopped = list(running.filter(~Q(paused="") | Q(above_agreed_at__isnull=False) | wanted).distinct())
         for row in stopped:
             row.mandate = mandate
-            if code := _why_not_covered(row):
-                raise SubscriptionRefused(code, str(MESSAGES[code]))
-        for row in stopped:
+        codes = [why_not_collected(row) for row in stopped]
+        if stopped and all(codes) and not by_itself:
+            raise SubscriptionRefused(codes[0], str(MESSAGES[codes[0]]))
+        covered = [row for row, code in zip(stopped, codes, strict=True) if not code]
+        for row in covered:
             row.above_agreed_at = None
             row.save(update_fields=["above_agreed_at"])
-            if by == "system" and not _was_paused_by_us(row):
-                # Somebody has paused it in the dashboard, and knows why.
-                continue
-            changes.ask(row, Kind.RESUME, by=by, reason=reason)
-            for invoice in _held_invoices(row):
-                changes.ask(row, Kind.FREE_INVOICE, by=by, reason=reason, target=invoice)
-    for row in stopped:
+            # Whoever has paused it in the dashboard knows why.
+            if not by_itself or _was_paused_by_us(row):
+                _go_on(row, by=by, reason=reason)
+    for row in covered:
         row.refresh_from_db()
-    return stopped
+    return covered
+
+
+def _go_on(row: Subscription, *, by: str, reason: str) -> None:
+    changes.ask(row, Kind.RESUME, by=by, reason=reason)
+    for invoice in _held_invoices(row):
+        changes.ask(row, Kind.FREE_INVOICE, by=by, reason=reason, target=invoice)
 
 
 def _hold_to_the_agreement(row: Subscription) -> None:
     if row.mandate.has_ended:
         changes.ask(row, Kind.CANCEL, by="system", reason="the agreement has ended")
         return
+    last = changes.last_moment(row)
+    if last and last <= timezone.now():
+        changes.ask(row, Kind.CANCEL, by="system", reason="the agreement has run out")
+        return
     if why_not_agreed(row):
         stop_above_agreed(row, row.amount)
     elif row.mandate.status != Mandate.Status.ACTIVE:
         _pause(row, ON_HOLD)
-    last = changes.last_moment(row)
     if last and not row.cancel_at_period_end and (row.cancel_at is None or row.cancel_at > last):
         changes.ask(row, Kind.UNTIL, by="system", reason="the agreement runs out")
 
@@ -190,40 +207,14 @@ def _was_paused_by_us(row: Subscription) -> bool:
     return last is not None and last.kind == Kind.PAUSE
 
 
-def why_not_agreed(row: Subscription) -> str:
-    """The code of the first thing in which a running subscription goes beyond the agreement of today, or nothing."""
-    today = day_of(timezone.now())
-    consent = consent_on(row.mandate, today)
-    rule = rules.Rule.from_dict(consent.rule)
-    if today >= rule.ends_before(day_of(consent.given_at)):
-        return "after_end"
-    if row.amount is None:
-        return "amount_invalid"
-    if not covers_today(row.mandate, row.amount):
-        return "amount_over_limit"
-    if rule.frequency == rules.Frequency.ONE_TIME:
-        return "not_recurring"
-    # Whoever agreed to pay as used has agreed to no rhythm.
-    is_recurring = rule.frequency == rules.Frequency.RECURRING
-    if is_recurring and (row.interval, row.interval_count) != (rule.period, rule.period_count):
-        return "price_period"
-    return "served_by_subscription" if _is_one_too_many(row, rule) else ""
-
-
-def _is_one_too_many(row: Subscription, rule: rules.Rule) -> bool:
-    """There are more of them than payments in a period: those that came later are."""
-    older = row.mandate.subscriptions.exclude(status__in=Subscription.OVER).filter(pk__lt=row.pk)
-    return rule.charges_per_period is not None and older.count() >= rule.charges_per_period
-
-
-def _why_not_covered(row: Subscription) -> str:
-    return "mandate_not_active" if row.mandate.status != Mandate.Status.ACTIVE else why_not_agreed(row)
-
-
 def _held_invoices(row: Subscription) -> set[str]:
-    """What was above the agreement, and is not above the one in force now."""
+    """What was stopped and not let go. Whether it is covered by now is asked when it is to go on."""
     entries = row.mandate.timeline.filter(kind="invoice_above_agreed", data__subscription=row.stripe_id)
-    won = {entry.data["invoice"]: entry.data["amount"] for entry in entries if "amount" in entry.data}
-    covered = {invoice for invoice, amount in won.items() if covers_today(row.mandate, amount)}
-    free = row.changes.filter(kind=Kind.FREE_INVOICE, target__in=covered).values_list("target", flat=True)
-    return covered - set(free)
+    last = {entry.data["invoice"]: None for entry in entries}
+    for change in row.changes.filter(kind__in=changes.OF_INVOICES).order_by("pk"):
+        if change.failure_code == changes.NOT_COVERED or change.status != SubscriptionChange.Status.OVERTAKEN:
+            last[change.target] = change
+    # One that was let go, or is about to be; and one that a person has to look at.
+    done_with = {invoice for invoice, change in last.items() if change and change.kind == Kind.FREE_INVOICE}
+    left = row.changes.filter(failure_code=changes.NOT_COVERED).values_list("target", flat=True)
+    return last.keys() - done_with - set(left)

@@ -10,11 +10,17 @@ from math import ceil
 from django.db import transaction
 from django.utils import timezone
 
-from django_krcard.exceptions import GatewayError, KrcardError, RefundRefused, StripeRefusedKey
+from django_krcard.exceptions import (
+    GatewayError,
+    KrcardError,
+    ReferenceConflict,
+    RefundRefused,
+    StripeRefusedKey,
+)
 from django_krcard.models import Charge, Mandate, Refund, Subscription, SubscriptionChange, lock
 from django_krcard.services import changes, invoices, refunds
 from django_krcard.services.acts import Act, finish
-from django_krcard.services.changes import Kind, Status
+from django_krcard.services.changes import AGAIN_LATER, Kind, Status
 from django_krcard.services.gate import day_of
 from django_krcard.services.mandates import revoke
 from django_krcard.services.refunded import left_of
@@ -42,7 +48,7 @@ def cancel_subscription(
             return row
         pay_back = pro_rata(row) if refund_unused and not at_period_end else 0
         kind = Kind.LEAVE if at_period_end else Kind.CANCEL
-        change = changes.ask(row, kind, by=by, reason=reason, pay_back=pay_back)
+        change = changes.ask(row, kind, by=by, reason=reason, pay_back=pay_back, charge=paid_charge(row))
     if pay_back:
         _go_on_with(change)
     row.refresh_from_db()
@@ -59,7 +65,8 @@ def withdraw(mandate: Mandate, *, by: str, reason: str, refund_unused: bool = Fa
             for row in mandate.subscriptions.exclude(status__in=Subscription.OVER):
                 row.mandate = mandate
                 if refund_unused and (pay_back := pro_rata(row)):
-                    owed.append(changes.ask(row, Kind.CANCEL, by=by, reason=reason, pay_back=pay_back))
+                    promised = {"pay_back": pay_back, "charge": paid_charge(row)}
+                    owed.append(changes.ask(row, Kind.CANCEL, by=by, reason=reason, **promised))
     for change in owed:
         _go_on_with(change)
     mandate.refresh_from_db()
@@ -131,57 +138,67 @@ def paid_charge(subscription: Subscription) -> Charge | None:
 
 
 def step(pk: int) -> Act[SubscriptionChange]:
-    """Carry out a change that is due, and pay back what was promised with it. Raises ``StripeRefusedKey``."""
+    """Carry out a change that is due, and pay back what is owed with it. Raises ``StripeRefusedKey``."""
     change = yield from changes.step(pk)
     now = timezone.now()
-    is_due = change.next_step_at is not None and change.next_step_at <= now
-    if change.status == Status.OWED and is_due:
-        if paid_charge(change.subscription) is None:
-            # Its message may be on the way, or lost.
-            yield from invoices.compare(change.subscription)
-        _pay_back(change)
+    if change.status != Status.OWED or change.next_step_at is None or change.next_step_at > now:
+        return change
+    row = change.subscription
+    # In the other mode this key knows nothing of it.
+    rests = not row.mandate.customer.is_of_this_key
+    as_read = SubscriptionChange.objects.filter(pk=pk, status=Status.OWED, next_step_at=change.next_step_at)
+    if not as_read.update(next_step_at=now + (AGAIN_LATER if rests else changes.LEASE)) or rests:
+        return change
+    change.failure_code, change.next_step_at = "", now + AGAIN_LATER
+    try:
+        if changes.is_late(change, row.current_period_start):
+            # What was charged meanwhile: its message may be on the way, or lost.
+            yield from invoices.compare(row)
+        if _paid_back(change):
+            change.status, change.next_step_at, change.paid_back_at = Status.DONE, None, timezone.now()
+    except (RefundRefused, ReferenceConflict) as error:
+        _not_paid_back(change, getattr(error, "code", "reference_conflict"))
+    except GatewayError as error:
+        change.failure_code, change.next_step_at = error.code or type(error).__name__, now + AFTER_FAILURE
+        if isinstance(error, StripeRefusedKey):
+            raise
+    finally:
+        change.save(update_fields=["status", "failure_code", "next_step_at", "paid_back_at"])
     return change
 
 
-def _pay_back(change: SubscriptionChange) -> None:
-    row, refused = change.subscription, None
-    charge = paid_charge(row)
-    change.status, change.failure_code, change.next_step_at = Status.DONE, "", None
-    try:
-        if charge is None:
-            raise RefundRefused("not_succeeded", "There is no payment.")
-        amount = None if _known(change, charge) else min(change.pay_back, left_of(charge))
-        refund = refunds.refund(
-            charge, amount, reference=_reference(change), by=change.requested_by, reason=change.reason
-        )
-        if refund.status in (Refund.Status.FAILED, Refund.Status.CANCELLED):
-            raise RefundRefused(refund.failure_code or str(refund.status), "The refund failed.")
-        if refund.status in refunds.UNANSWERED:
-            # Nobody knows yet. What Stripe turns out never to have heard of is asked for once more.
-            change.status, change.next_step_at = Status.OWED, timezone.now() + changes.AGAIN_LATER
-        else:
-            change.paid_back_at = timezone.now()
-    except RefundRefused as error:
-        # A person must look: the customer was promised it.
-        logger.error("Subscription %s: %s won are not paid back (%s)", row.stripe_id, change.pay_back, error.code)
-        note(row, "subscription_not_paid_back", actor="system", code=error.code, pay_back=change.pay_back)
-        change.status, change.failure_code = Status.NOT_PAID_BACK, error.code
-    except GatewayError as error:
-        change.status, change.failure_code = Status.OWED, error.code or type(error).__name__
-        change.next_step_at = timezone.now() + AFTER_FAILURE
-        if isinstance(error, StripeRefusedKey):
-            refused = error
-    change.save(update_fields=["status", "failure_code", "next_step_at", "paid_back_at"])
-    if refused:
-        raise refused
+def _paid_back(change: SubscriptionChange) -> bool:
+    """Whether all that is owed is on its way; otherwise nobody knows yet, and it is asked for again."""
+    owed = {change.charge: change.pay_back} if change.charge and change.pay_back else {}
+    if change.wanted_at:
+        # Whoever wanted out before a period began gets all of it back.
+        paid = change.subscription.charges.filter(status=Charge.Status.SUCCEEDED)
+        owed |= dict.fromkeys(paid.filter(due_at__gt=change.wanted_at))
+    is_known = [_refunded(change, charge, amount) for charge, amount in owed.items()]
+    return all(is_known)
 
 
-def _known(change: SubscriptionChange, charge: Charge) -> bool:
-    return charge.refunds.filter(reference=_reference(change)).exists()
+def _refunded(change: SubscriptionChange, charge: Charge, amount: int | None) -> bool:
+    """``amount``: ``None`` is all of it."""
+    reference = f"unused:{change.public_id}"
+    known = charge.refunds.filter(reference=reference).first()
+    amount = known.amount if known else min(amount or charge.amount, left_of(charge))
+    if not amount:
+        # It went back already, by somebody's hand.
+        return True
+    refund = refunds.refund(charge, amount, reference=reference, by=change.requested_by, reason=change.reason)
+    if refund.status in (Refund.Status.FAILED, Refund.Status.CANCELLED):
+        raise RefundRefused(refund.failure_code or str(refund.status), "The refund failed.")
+    # What Stripe turns out never to have heard of is asked for once more.
+    return refund.status not in refunds.UNANSWERED
 
 
-def _reference(change: SubscriptionChange) -> str:
-    return f"unused:{change.public_id}"
+def _not_paid_back(change: SubscriptionChange, code: str) -> None:
+    """A person must look: the customer was promised it."""
+    row = change.subscription
+    logger.error("Subscription %s: %s won are not paid back (%s)", row.stripe_id, change.pay_back, code)
+    note(row, "subscription_not_paid_back", actor="system", code=code, pay_back=change.pay_back)
+    change.status, change.failure_code, change.next_step_at = Status.NOT_PAID_BACK, code, None
 
 
 def _locked(subscription: Subscription) -> Subscription:
