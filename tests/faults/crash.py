@@ -193,8 +193,6 @@ class World:
         self.clock = clock
         self.models = [model for label in self.APPS for model in apps.get_app_config(label).get_models()]
         self.empty = self.picture()
-        # To be put back, evidence must be removed. The flush after the test brings the triggers back.
-        triggers.remove("default")
 
     def picture(self) -> Picture:
         return self.clock.ahead, {model._meta.db_table: self._rows(model) for model in self.models}
@@ -306,6 +304,7 @@ def _next_step():
 def world(client: type = Wire) -> Iterator[World]:
     """A world to play in, with Stripe reached through ``client``. Needs the tables."""
     sandbox = Sandbox()
-    with pytest.MonkeyPatch.context() as patch, wired(client):
+    # To be put back, evidence must be removed.
+    with triggers.lifted("default"), pytest.MonkeyPatch.context() as patch, wired(client):
         yield World(Clock(patch, sandbox))
     _forget()
