@@ -269,7 +269,8 @@ def run(*, deliveries: int, workers: int, seed: int, folder: Path, told: Told = 
     began = time.monotonic()
     told("in order")
     ordered = worlds.in_order(terms)
-    wanted, people = deliveries / (1 + DUPLICATES) / (1 + STRANGE), {}
+    # A little more than that: how many copies there are, and in which formats, is left to chance.
+    wanted, people = 1.08 * deliveries / (1 + DUPLICATES) / (1 + STRANGE), {}
     each = 1 + FORMATS.count("both") / len(FORMATS)
     for number, story in enumerate(cycle(STORIES.values())):
         if wanted <= 0:
