@@ -38,7 +38,7 @@ from django_krcard.services import mandates, outcomes
 from django_krcard.testing import sign
 from django_krcard.webhooks import inbox
 from django_krcard.webhooks.handlers import HANDLERS
-from tests.effort import tries
+from tests.effort import EFFORT, tries
 from tests.factories import PublishedTerms, UserFactory, as_used_terms, consent_of
 from tests.webhooks.documents import Documents
 from tests.webhooks.ears import all_ears
@@ -258,7 +258,10 @@ def report(wrong, seed):
 def assert_all_is_told():
     """Every way in which a message can end was taken, each row says which, and no error is one that nobody foresaw."""
     ends = Counter(Event.objects.values_list("status", flat=True))
-    assert set(ends) == {"done", "ignored", "dead", "quarantined", "foreign", "received"}, ends
+    ways = {"done", "ignored", "dead", "quarantined", "foreign", "received"}
+    assert set(ends) <= ways, ends
+    # Of a few hundred messages none may happen to be one that waits.
+    assert set(ends) == ways or EFFORT == "short", ends
     dead = Event.objects.filter(status="dead").values_list("last_error", flat=True)
     assert [error for error in dead if not error.startswith(HOPELESS)] == []
 
