@@ -158,22 +158,51 @@ def test_of_three_months_that_were_not_collected_only_the_last_is_let_go(
 
 
 @pytest.mark.parametrize("effect", ["before", "after"])
+@pytest.mark.parametrize("stop", ["hold", "cancel"])
 def test_what_was_let_go_with_no_answer_is_stopped_again(
-    mandate, subscription, stopped_invoice, agreed, krcard_clock, effect
+    mandate, subscription, stopped_invoice, agreed, krcard_clock, effect, stop
 ):
-    later_faults = [("timeout", effect)] * 3
-    services_asked = f"/v1/invoices/{stopped_invoice}"
-    for status, when in later_faults:
-        control.fail_next("POST", services_asked, effect=when, status=status)
+    for _time in range(3):
+        control.fail_next("POST", f"/v1/invoices/{stopped_invoice}", effect=effect, status="timeout")
     services.resume_collection(mandate, by="customer")
-    services.hold(mandate, by="staff:boss", reason="a question")
+    # Turned away at first, and then without an answer.
+    krcard_clock.advance(minutes=5)
+    run_due()
+    assert change(kind=KIND.FREE_INVOICE).status == "ready"
+    assert find("invoice", stopped_invoice)["auto_advance"] is (effect == "after")
+    why = {"by": "staff:boss", "reason": "a question"}
+    if stop == "hold":
+        services.hold(mandate, **why)
+    else:
+        services.cancel_subscription(Subscription.objects.get(), **why)
     later(krcard_clock)
     later(krcard_clock)
     assert (paid(), find("invoice", stopped_invoice)["auto_advance"]) == ([12_900], False)
 
-    services.resume(mandate, by="staff:boss", reason="answered")
-    later(krcard_clock)
-    assert paid() == [12_900, 15_900]
+    if stop == "hold":
+        services.resume(mandate, by="staff:boss", reason="answered")
+        later(krcard_clock)
+        assert paid() == [12_900, 15_900]
+
+
+@pytest.mark.parametrize("stop", ["hold", "cancel"])
+def test_what_is_let_go_at_the_very_moment_everything_is_stopped_is_stopped_again(
+    mandate, subscription, stopped_invoice, agreed, krcard_clock, stop
+):
+    services.resume_collection(mandate, by="customer")
+    krcard_clock.advance(minutes=5)
+    slow = changes.step(change(kind=KIND.FREE_INVOICE).pk)
+    let_go = slow.send(next(slow)())
+    control.set_delivery("dropped")
+    why = {"by": "staff:boss", "reason": "a question"}
+    if stop == "hold":
+        services.hold(mandate, **why)
+    else:
+        services.cancel_subscription(Subscription.objects.get(), **why)
+    finish(slow, let_go)
+    assert find("invoice", stopped_invoice)["auto_advance"] is True
+    run_due()
+    assert find("invoice", stopped_invoice)["auto_advance"] is False
 
 
 def test_lowered_agreed_to_and_raised_again_it_is_stopped_again(
